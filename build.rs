@@ -1,0 +1,25 @@
+//! Compiles the protos in pure Rust (protox), so that `cargo build` needs no `protoc`, and keeps the descriptor set that
+//! the REST routes, the OpenAPI document and gRPC reflection are read from.
+
+use std::{env, error::Error, fs, path::Path};
+
+const FILES: [&str; 4] = [
+    "countersign/v1/auth_service.proto",
+    "countersign/v1/errors.proto",
+    "countersign/v1/key_service.proto",
+    "countersign/v1/resources.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=migrations");
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    // The compiler's own bytes: going through prost-types would drop the google.api.http annotations.
+    let descriptors = Path::new(&env::var("OUT_DIR")?).join("descriptors.bin");
+    fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::api::codec::Codec")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The doors: gRPC, gRPC-web and REST on one port, answered by one set of handlers.
+
+pub mod codec;
+pub mod pb;

@@ -1,0 +1,7 @@
+//! What `build.rs` generated from `proto/`.
+#![expect(missing_docs, unreachable_pub, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
+
+tonic::include_proto!("countersign.v1");
+
+/// The encoded `FileDescriptorSet` of all protos, with their annotations and comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
