@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = Path::new(&env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
+        .build_transport(false)
         .codec_path("crate::api::codec::Codec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -1,5 +1,5 @@
 //! What `build.rs` generated from `proto/`.
-#![expect(missing_docs, unreachable_pub, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
+#![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
 tonic::include_proto!("countersign.v1");
 
