@@ -1,1 +1,38 @@
-//! types
+//! Values parsed once at the door: inside there are no raw strings for things that have rules.
+//!
+//! Owns the rules of single values and the two sources of what is not deterministic, the clock and randomness.
+//! Knows no other room; every other room knows this one.
+
+pub mod clock;
+pub mod digest;
+pub mod email;
+pub mod ids;
+pub mod name;
+pub mod password;
+pub mod random;
+pub mod rate_limit;
+pub mod scopes;
+
+pub use clock::Clock;
+pub use digest::Digest;
+pub use email::Email;
+pub use ids::{KeyId, SessionId, UserId};
+pub use name::{DisplayName, KeyName};
+pub use password::Password;
+pub use rate_limit::RateLimit;
+pub use scopes::{Scope, Scopes};
+
+/// An instant, with the microsecond precision that both databases keep.
+pub type Time = chrono::DateTime<chrono::Utc>;
+
+/// Why a value was refused, in words for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    /// A refusal with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

@@ -1,0 +1,106 @@
+//! E-mail addresses.
+
+use super::Invalid;
+
+/// The longest address (RFC 5321, 4.5.3.1.3, less the angle brackets), in bytes.
+const MAX_BYTES: usize = 254;
+
+/// An e-mail address: as it was given, for showing and sending; and normalised, for comparing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    given: String,
+    normalized: String,
+}
+
+impl Email {
+    /// Takes an address. It is trimmed; for comparison its domain becomes the IDNA A-label and the whole is lower-cased,
+    /// so that one mailbox has one account whatever the spelling (S9).
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let given = text.trim();
+        if given.is_empty() {
+            return Err(Invalid::new("an e-mail address is required"));
+        }
+        if given.len() > MAX_BYTES {
+            return Err(Invalid::new(format!("at most {MAX_BYTES} bytes")));
+        }
+        // Also keeps CR and LF out of anything made from an address (S42).
+        if given.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(Invalid::new("no spaces or control characters"));
+        }
+        let invalid = || Invalid::new("not an e-mail address like name@example.com");
+        let (local, domain) = given.rsplit_once('@').ok_or_else(invalid)?;
+        let local_ok = (1..=64).contains(&local.len())
+            && !local.contains(['@', '"', '(', ')', ',', ':', ';', '<', '>', '[', ']', '\\'])
+            && !local.starts_with('.')
+            && !local.ends_with('.')
+            && !local.contains("..");
+        if !local_ok {
+            return Err(invalid());
+        }
+        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| invalid())?;
+        if domain.is_empty() || domain.ends_with('.') {
+            return Err(invalid());
+        }
+        let normalized = format!("{}@{domain}", local.to_lowercase());
+        if normalized.len() > MAX_BYTES {
+            return Err(Invalid::new(format!("at most {MAX_BYTES} bytes")));
+        }
+        Ok(Self { given: given.to_owned(), normalized })
+    }
+
+    /// As it was given, trimmed.
+    pub fn as_given(&self) -> &str {
+        &self.given
+    }
+
+    /// The form that is compared.
+    pub fn normalized(&self) -> &str {
+        &self.normalized
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_mailbox_compare_equal() {
+        for spelling in [" User@Example.COM ", "user@example.com", "USER@EXAMPLE.com\n"] {
+            let email = Email::parse(spelling).unwrap();
+            assert_eq!(email.normalized(), "user@example.com");
+            assert_eq!(email.as_given(), spelling.trim());
+        }
+        assert_eq!(Email::parse("u@BÜCHER.example").unwrap().normalized(), "u@xn--bcher-kva.example");
+        assert_eq!(Email::parse("u@bücher.example").unwrap().normalized(), "u@xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = format!("{}@example.com", "a".repeat(65));
+        let longer = format!("a@{}.com", "b.".repeat(130));
+        for bad in [
+            "",
+            " ",
+            "a",
+            "@",
+            "a@",
+            "@b",
+            "a b@c.d",
+            "a@b@c.d",
+            "a\0@b.c",
+            "a@b\r\nc.d",
+            ".a@b.c",
+            "a..b@c.d",
+            "a@-b.c",
+            "a@b..c",
+            "a@b.c.",
+            "\"a\"@b.c",
+            "a@[127.0.0.1]",
+            "a@b_c.d",
+            &long,
+            &longer,
+        ] {
+            assert!(Email::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
