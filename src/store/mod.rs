@@ -1,1 +1,27 @@
-//! store
+//! The store: two databases, queries written once.
+//!
+//! Owns the pools, transactions, migrations and every query; one file a table. Knows no rules: those are `domain`'s,
+//! which also opens and closes the transactions. Nothing outside this room knows Diesel.
+//!
+//! A row is locked by a plain `UPDATE` of it (`lock`, `touch`), never by `SELECT … FOR UPDATE`, which SQLite lacks.
+//! Locks are taken in the order user → session → refresh token, user → key → secret.
+
+mod conn;
+mod connect;
+mod error;
+mod migrate;
+mod schema;
+mod sql_types;
+mod tls;
+
+pub mod api_keys;
+pub mod changes;
+pub mod refresh_tokens;
+pub mod sessions;
+pub mod signing_keys;
+pub mod users;
+
+pub(crate) use conn::run;
+pub use conn::{Conn, Store, Tx};
+pub use connect::{ConnectError, Settings};
+pub use error::{Error, Result};

@@ -20,7 +20,7 @@ pub enum Clock {
 impl Clock {
     /// A clock that stands at `time`.
     pub fn manual(time: Time) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(time.timestamp_micros())))
+        Self::Manual(Arc::new(AtomicI64::new(time.micros())))
     }
 
     /// The time now.
@@ -30,7 +30,7 @@ impl Clock {
             Self::System => chrono::Utc::now().timestamp_micros(),
             Self::Manual(micros) => micros.load(Ordering::SeqCst),
         };
-        Time::from_timestamp_micros(micros).unwrap_or_default()
+        Time::from_micros(micros)
     }
 
     /// Moves a manual clock on. The machine's does not move by hand.

@@ -12,6 +12,7 @@ pub mod password;
 pub mod random;
 pub mod rate_limit;
 pub mod scopes;
+pub mod time;
 
 pub use clock::Clock;
 pub use digest::Digest;
@@ -21,9 +22,7 @@ pub use name::{DisplayName, KeyName};
 pub use password::Password;
 pub use rate_limit::RateLimit;
 pub use scopes::{Scope, Scopes};
-
-/// An instant, with the microsecond precision that both databases keep.
-pub type Time = chrono::DateTime<chrono::Utc>;
+pub use time::Time;
 
 /// Why a value was refused, in words for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

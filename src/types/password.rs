@@ -45,6 +45,28 @@ impl Password {
     }
 }
 
+/// A password's hash as a PHC string. It prints as `[REDACTED]`: with it, guesses can be tried offline.
+#[derive(Debug, Clone)]
+pub struct PasswordHash(SecretString);
+
+impl PasswordHash {
+    /// Wraps a PHC string.
+    pub fn new(phc: String) -> Self {
+        Self(phc.into())
+    }
+
+    /// The PHC string.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for PasswordHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

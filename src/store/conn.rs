@@ -1,0 +1,172 @@
+//! Connections and transactions.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use bb8::PooledConnection;
+use diesel::connection::AnsiTransactionManager;
+use diesel::sqlite::SqliteConnection;
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, TransactionManager,
+    pooled_connection::{AsyncDieselConnectionManager, bb8::Pool},
+    sync_connection_wrapper::SyncConnectionWrapper,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Error, Result, connect::Settings, sql_types::SqlTime};
+use crate::types::{Clock, Time};
+
+pub(super) type PgConn = AsyncPgConnection;
+pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+type Owned<C> = PooledConnection<'static, AsyncDieselConnectionManager<C>>;
+
+/// A database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) pool: Database,
+    pub(super) clock: Clock,
+    pub(super) settings: Arc<Settings>,
+}
+
+#[derive(Clone)]
+pub(super) enum Database {
+    Postgres(Pool<PgConn>),
+    /// SQLite writes one transaction at a time; waiting for a permit is fair and blocks no thread, unlike its busy
+    /// handler.
+    Sqlite(Pool<SqliteConn>, Arc<Semaphore>),
+}
+
+/// One pooled connection, whichever database it is to.
+pub struct Conn {
+    pub(crate) inner: Inner,
+    clock: Clock,
+}
+
+pub(crate) enum Inner {
+    Postgres(Owned<PgConn>),
+    Sqlite(Owned<SqliteConn>),
+}
+
+/// Expands a query once for each database, with `$c` bound to the concrete connection, so that each expansion is checked
+/// against its dialect.
+macro_rules! run {
+    ($conn:expr, $c:ident => $body:expr) => {
+        match &mut $conn.inner {
+            $crate::store::conn::Inner::Postgres(c) => {
+                let $c: &mut $crate::store::conn::PgConn = &mut *c;
+                $body
+            }
+            $crate::store::conn::Inner::Sqlite(c) => {
+                let $c: &mut $crate::store::conn::SqliteConn = &mut *c;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use run;
+
+diesel::define_sql_function! {
+    /// PostgreSQL's clock, which runs on within a transaction.
+    fn clock_timestamp() -> SqlTime;
+}
+
+impl Store {
+    /// A connection for reading. Writing is done in a [`Tx`].
+    ///
+    /// # Errors
+    /// `Unavailable` when none comes free, or none can be made, in five seconds.
+    pub async fn conn(&self) -> Result<Conn> {
+        let inner = match &self.pool {
+            Database::Postgres(pool) => Inner::Postgres(pool.get_owned().await?),
+            Database::Sqlite(pool, _) => Inner::Sqlite(pool.get_owned().await?),
+        };
+        Ok(Conn { inner, clock: self.clock.clone() })
+    }
+
+    /// Begins a transaction. Dropped without a commit it rolls back: a cancelled request leaves nothing behind.
+    pub async fn begin(&self) -> Result<Tx> {
+        let permit = match &self.pool {
+            Database::Postgres(_) => None,
+            Database::Sqlite(_, writers) => Some(
+                writers
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(|closed| Error::Unavailable(closed.to_string()))?,
+            ),
+        };
+        let mut conn = self.conn().await?;
+        match &mut conn.inner {
+            Inner::Postgres(c) => Manager::<PgConn>::begin_transaction(&mut **c).await?,
+            // A plain BEGIN that writes later fails with "database is locked" when another has written meanwhile.
+            Inner::Sqlite(c) => {
+                c.spawn_blocking(|c| AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"))
+                    .await?;
+            }
+        }
+        Ok(Tx { conn, _permit: permit })
+    }
+}
+
+type Manager<C> = <C as AsyncConnection>::TransactionManager;
+
+impl Conn {
+    /// The time that all replicas agree on: PostgreSQL's clock, or with SQLite, which serves one machine, the machine's.
+    /// A clock that was set by hand goes before both.
+    pub async fn now(&mut self) -> Result<Time> {
+        match (&self.clock, &mut self.inner) {
+            (Clock::System, Inner::Postgres(c)) => {
+                Ok(diesel::select(clock_timestamp()).get_result(&mut **c).await?)
+            }
+            (clock, _) => Ok(clock.now()),
+        }
+    }
+
+    /// Asks the database for an answer, to see that it gives one.
+    pub async fn ping(&mut self) -> Result<()> {
+        run!(self, c => diesel::select(1_i32.into_sql::<diesel::sql_types::Integer>()).execute(c).await?);
+        Ok(())
+    }
+}
+
+use diesel::IntoSql;
+
+/// A transaction. It is also a [`Conn`], so that every query can run in it.
+pub struct Tx {
+    conn: Conn,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Tx {
+    /// Makes it last.
+    pub async fn commit(mut self) -> Result<()> {
+        match &mut self.conn.inner {
+            Inner::Postgres(c) => Manager::<PgConn>::commit_transaction(&mut **c).await?,
+            Inner::Sqlite(c) => Manager::<SqliteConn>::commit_transaction(&mut **c).await?,
+        }
+        Ok(())
+    }
+
+    /// Undoes it. Dropping does as well, but costs the pool a connection.
+    pub async fn rollback(mut self) -> Result<()> {
+        match &mut self.conn.inner {
+            Inner::Postgres(c) => Manager::<PgConn>::rollback_transaction(&mut **c).await?,
+            Inner::Sqlite(c) => Manager::<SqliteConn>::rollback_transaction(&mut **c).await?,
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}

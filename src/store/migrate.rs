@@ -1,0 +1,76 @@
+//! Migrations: the same versions and names on both databases.
+
+use diesel::migration::{Migration, MigrationSource};
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{
+    Error, Result, Store,
+    conn::Database,
+    connect::{Target, postgres, sqlite},
+};
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// Of the advisory lock under which one process at a time migrates: "ctrsign" as a number.
+const LOCK: &str = "SELECT pg_advisory_lock(27993109412931438)";
+
+impl Store {
+    /// Applies what is pending and returns the names of what it applied. On PostgreSQL many may call it at once, and all
+    /// of them return when it is done; it uses a direct connection, because a pooler would lose the lock.
+    pub async fn migrate(&self) -> Result<Vec<String>> {
+        match &self.pool {
+            Database::Postgres(_) => {
+                let mut conn = self.direct().await?;
+                // Another's migrations may take longer than a statement may.
+                diesel::sql_query("SET statement_timeout = 0").execute(&mut conn).await?;
+                diesel::sql_query("SET lock_timeout = 0").execute(&mut conn).await?;
+                diesel::sql_query(LOCK).execute(&mut conn).await?;
+                apply(&mut AsyncMigrationHarness::new(conn), POSTGRES)
+            }
+            Database::Sqlite(..) => apply(&mut AsyncMigrationHarness::new(self.file().await?), SQLITE),
+        }
+    }
+
+    /// The names of what is pending.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>> {
+        match &self.pool {
+            Database::Postgres(_) => pending(&mut AsyncMigrationHarness::new(self.direct().await?), POSTGRES),
+            Database::Sqlite(..) => pending(&mut AsyncMigrationHarness::new(self.file().await?), SQLITE),
+        }
+    }
+
+    async fn direct(&self) -> Result<super::conn::PgConn> {
+        match Target::parse(&self.settings.direct_url) {
+            Ok(Target::Postgres(config, tls)) => {
+                postgres(&config, tls.as_ref()).await.map_err(|e| Error::Unavailable(e.to_string()))
+            }
+            Ok(Target::Sqlite(_)) => {
+                Err(Error::Refused("database.direct_url is another kind of database".into()))
+            }
+            Err(e) => Err(Error::Refused(e.to_string())),
+        }
+    }
+
+    async fn file(&self) -> Result<super::conn::SqliteConn> {
+        let path = self.sqlite_path().unwrap_or_default();
+        sqlite(&path).await.map_err(|e| Error::Unavailable(e.to_string()))
+    }
+}
+
+fn apply<DB: diesel::backend::Backend>(
+    harness: &mut impl MigrationHarness<DB>,
+    source: impl MigrationSource<DB>,
+) -> Result<Vec<String>> {
+    let applied = harness.run_pending_migrations(source).map_err(|e| Error::Refused(e.to_string()))?;
+    Ok(applied.iter().map(ToString::to_string).collect())
+}
+
+fn pending<DB: diesel::backend::Backend>(
+    harness: &mut impl MigrationHarness<DB>,
+    source: impl MigrationSource<DB>,
+) -> Result<Vec<String>> {
+    let pending = harness.pending_migrations(source).map_err(|e| Error::Refused(e.to_string()))?;
+    Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
+}

@@ -1,0 +1,56 @@
+//! Refresh tokens, as digests (S16). Used ones stay as long as their session, so that a second use is noticed (S17).
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{Conn, Result, run, schema::refresh_tokens};
+use crate::types::{Digest, SessionId, Time};
+
+/// One refresh token.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = refresh_tokens)]
+#[diesel(check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+pub struct RefreshToken {
+    /// SHA-256 of the token.
+    pub digest: Digest,
+    /// The session that it continues.
+    pub session_id: SessionId,
+    /// When it was issued.
+    pub create_time: Time,
+    /// When it was exchanged.
+    pub used_time: Option<Time>,
+    /// The token that it was exchanged for, sealed; only while that is unused.
+    pub successor_sealed: Option<String>,
+}
+
+/// Adds a token.
+pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<()> {
+    run!(conn, c => diesel::insert_into(refresh_tokens::table).values(token).execute(c).await?);
+    Ok(())
+}
+
+/// The token with this digest, used or not.
+pub async fn find(conn: &mut Conn, digest: Digest) -> Result<Option<RefreshToken>> {
+    let query = refresh_tokens::table.find(digest);
+    run!(conn, c => Ok(query.select(RefreshToken::as_select()).first(c).await.optional()?))
+}
+
+/// Uses a token. Of many who try at once, one gets `true` (S18).
+pub async fn mark_used(conn: &mut Conn, digest: Digest, now: Time, successor_sealed: &str) -> Result<bool> {
+    let query =
+        diesel::update(refresh_tokens::table.find(digest).filter(refresh_tokens::used_time.is_null()))
+            .set((refresh_tokens::used_time.eq(now), refresh_tokens::successor_sealed.eq(successor_sealed)));
+    run!(conn, c => Ok(query.execute(c).await? == 1))
+}
+
+/// Forgets the sealed successors of the session's other tokens: the latest was used, so none may be answered again.
+pub async fn forget_successors(conn: &mut Conn, session_id: SessionId, except: Digest) -> Result<usize> {
+    let query = diesel::update(
+        refresh_tokens::table
+            .filter(refresh_tokens::session_id.eq(session_id))
+            .filter(refresh_tokens::successor_sealed.is_not_null())
+            .filter(refresh_tokens::digest.ne(except)),
+    )
+    .set(refresh_tokens::successor_sealed.eq(None::<String>));
+    run!(conn, c => Ok(query.execute(c).await?))
+}

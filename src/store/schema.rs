@@ -1,0 +1,110 @@
+//! The tables as Diesel sees them: one schema for both databases, kept in step with `migrations/`.
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    users (id) {
+        id -> SqlId,
+        email -> Text,
+        email_normalized -> Text,
+        email_verified_time -> Nullable<SqlTime>,
+        name -> Text,
+        password_hash -> Nullable<Text>,
+        scopes -> Text,
+        disabled_time -> Nullable<SqlTime>,
+        create_time -> SqlTime,
+        update_time -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    sessions (id) {
+        id -> SqlId,
+        user_id -> SqlId,
+        create_time -> SqlTime,
+        last_used_time -> SqlTime,
+        expire_time -> SqlTime,
+        ip_address -> Text,
+        user_agent -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    refresh_tokens (digest) {
+        digest -> Binary,
+        session_id -> SqlId,
+        create_time -> SqlTime,
+        used_time -> Nullable<SqlTime>,
+        successor_sealed -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    api_keys (id) {
+        id -> SqlId,
+        user_id -> SqlId,
+        name -> Text,
+        hint -> Text,
+        scopes -> Text,
+        create_time -> SqlTime,
+        expire_time -> Nullable<SqlTime>,
+        last_used_time -> Nullable<SqlTime>,
+        revoke_time -> Nullable<SqlTime>,
+        rate_requests -> Nullable<Integer>,
+        rate_per_micros -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    api_key_secrets (digest) {
+        digest -> Binary,
+        key_id -> SqlId,
+        create_time -> SqlTime,
+        expire_time -> Nullable<SqlTime>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::SqlTime;
+
+    signing_keys (generation) {
+        generation -> Integer,
+        kid -> Text,
+        public_key -> Binary,
+        secret_sealed -> Text,
+        not_before_time -> SqlTime,
+        not_after_time -> Nullable<SqlTime>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    // PostgreSQL also has `transaction_id`, filled by its default.
+    changes (id) {
+        id -> BigInt,
+        kind -> Text,
+        subject -> SqlId,
+        create_time -> SqlTime,
+        expire_time -> SqlTime,
+    }
+}
+
+diesel::joinable!(api_key_secrets -> api_keys (key_id));
+diesel::joinable!(api_keys -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(users, api_keys, api_key_secrets);

@@ -1,0 +1,157 @@
+//! How our values stand in each database.
+//!
+//! Two SQL types whose storage differs: ids are `uuid` on PostgreSQL and blobs on SQLite, times are `timestamptz` and
+//! fixed-width text. The rest map to types that both have.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::{
+    backend::Backend,
+    deserialize::{self, FromSql, FromSqlRow},
+    expression::AsExpression,
+    pg::{Pg, PgValue},
+    query_builder::QueryId,
+    serialize::{self, IsNull, Output, ToSql},
+    sql_types::{Binary, SqlType, Text, Timestamp, Timestamptz, Uuid as PgUuid},
+    sqlite::Sqlite,
+};
+use uuid::Uuid;
+
+use crate::types::{Digest, KeyId, Scopes, SessionId, Time, UserId, password::PasswordHash};
+
+/// An id's column.
+#[derive(Debug, SqlType, QueryId)]
+#[diesel(postgres_type(oid = 2950, array_oid = 2951), sqlite_type(name = "Binary"))]
+pub struct SqlId;
+
+/// An instant's column.
+#[derive(Debug, SqlType, QueryId)]
+#[diesel(postgres_type(oid = 1184, array_oid = 1185), sqlite_type(name = "Text"))]
+pub struct SqlTime;
+
+type SqliteValue<'a> = <Sqlite as Backend>::RawValue<'a>;
+
+macro_rules! id_column {
+    ($id:ident, $proxy:ident) => {
+        #[derive(AsExpression, FromSqlRow)]
+        #[diesel(foreign_derive, sql_type = SqlId)]
+        #[expect(dead_code, reason = "only its derives are used")]
+        struct $proxy($id);
+
+        impl ToSql<SqlId, Pg> for $id {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                <Uuid as ToSql<PgUuid, Pg>>::to_sql(&self.0, &mut out.reborrow())
+            }
+        }
+
+        impl FromSql<SqlId, Pg> for $id {
+            fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+                <Uuid as FromSql<PgUuid, Pg>>::from_sql(value).map(Self)
+            }
+        }
+
+        impl ToSql<SqlId, Sqlite> for $id {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+                out.set_value(self.0.as_bytes().as_slice());
+                Ok(IsNull::No)
+            }
+        }
+
+        impl FromSql<SqlId, Sqlite> for $id {
+            fn from_sql(value: SqliteValue<'_>) -> deserialize::Result<Self> {
+                let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
+                Ok(Self(Uuid::from_slice(&bytes)?))
+            }
+        }
+    };
+}
+
+id_column!(UserId, UserIdColumn);
+id_column!(SessionId, SessionIdColumn);
+id_column!(KeyId, KeyIdColumn);
+
+/// The id of a row whose kind is told by another column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnyId(pub Uuid);
+id_column!(AnyId, AnyIdColumn);
+
+#[derive(AsExpression, FromSqlRow)]
+#[diesel(foreign_derive, sql_type = SqlTime)]
+#[expect(dead_code, reason = "only its derives are used")]
+struct TimeColumn(Time);
+
+impl ToSql<SqlTime, Pg> for Time {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        <DateTime<Utc> as ToSql<Timestamptz, Pg>>::to_sql(self.as_chrono(), &mut out.reborrow())
+    }
+}
+
+impl FromSql<SqlTime, Pg> for Time {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        <DateTime<Utc> as FromSql<Timestamptz, Pg>>::from_sql(value).map(Self::from)
+    }
+}
+
+impl ToSql<SqlTime, Sqlite> for Time {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.as_chrono().naive_utc().format("%F %T%.6f").to_string());
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<SqlTime, Sqlite> for Time {
+    fn from_sql(value: SqliteValue<'_>) -> deserialize::Result<Self> {
+        Ok(<NaiveDateTime as FromSql<Timestamp, Sqlite>>::from_sql(value)?.and_utc().into())
+    }
+}
+
+/// A type that stands in a column which both databases have: `$to` gives what is written, `$from` takes what was read.
+macro_rules! common_column {
+    ($type:ty, $proxy:ident, $sql:ty, $owned:ty, $to:expr, $from:expr) => {
+        #[derive(AsExpression, FromSqlRow)]
+        #[diesel(foreign_derive, sql_type = $sql)]
+        #[expect(dead_code, reason = "only its derives are used")]
+        struct $proxy($type);
+
+        impl ToSql<$sql, Pg> for $type {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                let value: $owned = $to(self);
+                <$owned as ToSql<$sql, Pg>>::to_sql(&value, &mut out.reborrow())
+            }
+        }
+
+        impl ToSql<$sql, Sqlite> for $type {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+                let value: $owned = $to(self);
+                out.set_value(value);
+                Ok(IsNull::No)
+            }
+        }
+
+        impl<DB: Backend> FromSql<$sql, DB> for $type
+        where
+            $owned: FromSql<$sql, DB>,
+        {
+            fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                let value = <$owned as FromSql<$sql, DB>>::from_sql(value)?;
+                $from(value)
+            }
+        }
+    };
+}
+
+common_column!(Digest, DigestColumn, Binary, Vec<u8>, |digest: &Digest| digest.0.to_vec(), |bytes: Vec<
+    u8,
+>| Ok(Digest(
+    bytes.try_into().map_err(|_| "a digest has 32 bytes")?
+)));
+common_column!(Scopes, ScopesColumn, Text, String, Scopes::to_list, |list: String| Ok(Scopes::parse_list(
+    &list
+)?));
+common_column!(
+    PasswordHash,
+    PasswordHashColumn,
+    Text,
+    String,
+    |hash: &PasswordHash| hash.expose().to_owned(),
+    |phc: String| Ok(PasswordHash::new(phc))
+);

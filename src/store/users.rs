@@ -1,0 +1,81 @@
+//! Accounts.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{Conn, Result, run, schema::users};
+use crate::types::{Email, Scopes, Time, UserId, password::PasswordHash};
+
+/// A person's account.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = users)]
+#[diesel(check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+pub struct User {
+    /// `usr_…`.
+    pub id: UserId,
+    /// The address as it was given.
+    pub email: String,
+    /// The address as it is compared; unique.
+    pub email_normalized: String,
+    /// When control of the address was proven.
+    pub email_verified_time: Option<Time>,
+    /// Display name; may be empty.
+    pub name: String,
+    /// Absent where the account has no password.
+    pub password_hash: Option<PasswordHash>,
+    /// What the account may do.
+    pub scopes: Scopes,
+    /// Set while the account is disabled.
+    pub disabled_time: Option<Time>,
+    /// When it was made.
+    pub create_time: Time,
+    /// When it was last changed.
+    pub update_time: Time,
+}
+
+/// Adds an account. `Conflict` when the address has one.
+pub async fn insert(conn: &mut Conn, user: &User) -> Result<()> {
+    run!(conn, c => diesel::insert_into(users::table).values(user).execute(c).await?);
+    Ok(())
+}
+
+/// The account with this id.
+pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
+    run!(conn, c => Ok(users::table.find(id).select(User::as_select()).first(c).await.optional()?))
+}
+
+/// The account of this address, whatever its spelling (S9).
+pub async fn find_by_email(conn: &mut Conn, email: &Email) -> Result<Option<User>> {
+    let query = users::table.filter(users::email_normalized.eq(email.normalized()));
+    run!(conn, c => Ok(query.select(User::as_select()).first(c).await.optional()?))
+}
+
+/// The account with this id, kept from any other transaction's writing until this one ends.
+pub async fn lock(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
+    let query = diesel::update(users::table.find(id)).set(users::update_time.eq(users::update_time));
+    run!(conn, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
+}
+
+/// Changes the display name.
+pub async fn set_name(conn: &mut Conn, id: UserId, name: &str, now: Time) -> Result<Option<User>> {
+    let query = diesel::update(users::table.find(id)).set((users::name.eq(name), users::update_time.eq(now)));
+    run!(conn, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
+}
+
+/// Sets a new password.
+pub async fn set_password(conn: &mut Conn, id: UserId, hash: &PasswordHash, now: Time) -> Result<usize> {
+    let query = diesel::update(users::table.find(id))
+        .set((users::password_hash.eq(hash), users::update_time.eq(now)));
+    run!(conn, c => Ok(query.execute(c).await?))
+}
+
+/// Replaces the hash of an unchanged password (S6). The account's owner changed nothing, so its update time stays.
+pub async fn rehash_password(conn: &mut Conn, id: UserId, hash: &PasswordHash) -> Result<usize> {
+    let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));
+    run!(conn, c => Ok(query.execute(c).await?))
+}
+
+/// Removes the account, and by cascade its sessions and keys.
+pub async fn delete(conn: &mut Conn, id: UserId) -> Result<usize> {
+    run!(conn, c => Ok(diesel::delete(users::table.find(id)).execute(c).await?))
+}
