@@ -1,1 +1,27 @@
-//! crypto
+//! Cryptography: what secrets look like, how they are checked and how they are kept.
+//!
+//! Owns token formats, the signing keys in memory, sealing under the master key and password hashing. Knows no database
+//! and no rules. Nothing outside this room knows `argon2`, `pasetors` or `sha2`.
+
+pub mod api_key;
+pub mod keyring;
+pub mod opaque;
+pub mod seal;
+pub mod tokens;
+
+pub use keyring::{KeyRing, SigningKey};
+pub use seal::MasterKey;
+
+use sha2::Digest as _;
+
+use crate::types::Digest;
+
+/// SHA-256, for secrets that are random.
+pub fn sha256(secret: &str) -> Digest {
+    Digest(sha2::Sha256::digest(secret.as_bytes()).into())
+}
+
+/// A failure that only a fault of ours or a broken machine explains. The text holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CryptoError(pub &'static str);

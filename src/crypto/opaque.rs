@@ -1,0 +1,37 @@
+//! Opaque tokens: 256 random bits that mean nothing but to the database (S16).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::SecretString;
+
+use super::sha256;
+use crate::types::{Digest, random};
+
+const REFRESH_PREFIX: &str = "rt_";
+/// The prefix and 32 bytes in base64.
+const REFRESH_LEN: usize = 3 + 43;
+
+/// A new refresh token: `rt_` and 43 characters of base64url.
+pub fn new_refresh_token() -> SecretString {
+    format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>())).into()
+}
+
+/// What is stored of a refresh token; `None` where the text cannot be one.
+pub fn refresh_token_digest(text: &str) -> Option<Digest> {
+    (text.len() == REFRESH_LEN && text.starts_with(REFRESH_PREFIX)).then(|| sha256(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_random_and_have_one_shape() {
+        let (one, other) = (new_refresh_token(), new_refresh_token());
+        assert_ne!(one.expose_secret(), other.expose_secret());
+        assert!(refresh_token_digest(one.expose_secret()).is_some());
+        assert!(refresh_token_digest(&one.expose_secret()[1..]).is_none());
+        assert!(refresh_token_digest("").is_none());
+    }
+}
