@@ -1,1 +1,100 @@
-//! domain
+//! The rules: one file a use case.
+//!
+//! Owns what the service does and refuses, and opens and closes the transactions. Knows no transport and no SQL. `api`
+//! calls it with values that are already parsed; `worker` enters here, too.
+
+pub mod access;
+mod change_password;
+mod delete_me;
+pub mod error;
+mod keyring;
+pub mod keys;
+mod login;
+mod logout;
+mod password_policy;
+mod profile;
+mod rate_limit;
+mod refresh;
+mod register;
+pub mod sessions;
+mod tokens;
+mod usage;
+pub mod validate;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use error::{Error, Result};
+pub use register::Registration;
+pub use tokens::Issued;
+
+use crate::{
+    crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
+    store::Store,
+    types::{Clock, Scopes},
+};
+
+/// What the use cases work with.
+pub struct Domain {
+    store: Store,
+    clock: Clock,
+    passwords: PasswordHasher,
+    master_key: MasterKey,
+    keys: KeyRing,
+    settings: Settings,
+    usage: usage::Usage,
+    rate_limits: rate_limit::RateLimits,
+}
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who issues tokens, and for whom.
+    pub parties: Parties,
+    /// How long an access token lives.
+    pub access_ttl: Duration,
+    /// How long a session lives at most.
+    pub refresh_ttl: Duration,
+    /// How long it lives unused.
+    pub refresh_idle: Duration,
+    /// How long a refresh token may be sent again without ending its session (S17).
+    pub refresh_reuse_grace: Duration,
+    /// The shortest new password, in code points (S1).
+    pub min_password_length: usize,
+    /// Whether anybody may register.
+    pub registration_open: bool,
+    /// What a new account may do.
+    pub default_scopes: Scopes,
+}
+
+/// Who is at the other end, as far as the transport can tell.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// The address, from the socket or from a trusted proxy (S12).
+    pub address: Option<IpAddr>,
+    /// The `user-agent` header.
+    pub user_agent: String,
+}
+
+impl Domain {
+    /// Readies the use cases: reads the signing keys, or makes the first.
+    ///
+    /// # Errors
+    /// When the database does not answer, or the master key does not open the signing keys.
+    pub async fn start(
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        master_key: MasterKey,
+        settings: Settings,
+    ) -> Result<Self, keyring::LoadError> {
+        let keys = keyring::load(&store, &clock, &master_key).await?;
+        let rate_limits = rate_limit::RateLimits::new(clock.clone());
+        Ok(Self { store, clock, passwords, master_key, keys, settings, usage: usage::Usage::default(), rate_limits })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        Ok(self.store.conn().await?.ping().await?)
+    }
+}

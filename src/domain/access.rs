@@ -1,0 +1,43 @@
+//! Who calls: from a presented credential to somebody who may, or to the reason why not.
+
+use super::{
+    Domain, Error, Result,
+    validate::{Principal, Status},
+};
+use crate::types::{SessionId, UserId};
+
+/// A signed-in user.
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    /// Who.
+    pub user_id: UserId,
+    /// In which session.
+    pub session_id: SessionId,
+}
+
+impl Domain {
+    /// Whoever presents a valid access token or API key.
+    pub async fn authenticate(&self, credential: Option<&str>) -> Result<Principal> {
+        let credential = credential.ok_or(Error::MissingCredential)?;
+        let answer = self.validate(credential, &crate::types::Scopes::default()).await?;
+        match answer.status {
+            Status::Valid => answer.principal.ok_or(Error::InvalidCredential),
+            Status::Invalid => Err(Error::InvalidCredential),
+            Status::Expired => Err(Error::CredentialExpired),
+            Status::Disabled => Err(Error::AccountDisabled),
+            Status::Revoked => Err(Error::CredentialRevoked),
+            Status::InsufficientScope => Err(Error::InsufficientScope(answer.missing_scopes)),
+            Status::RateLimited => {
+                Err(Error::TooManyAttempts { retry_after: answer.retry_after.unwrap_or_default() })
+            }
+        }
+    }
+
+    /// A user, by access token: an API key cannot change credentials (S35).
+    pub async fn authenticate_user(&self, credential: Option<&str>) -> Result<Session> {
+        match self.authenticate(credential).await? {
+            Principal::User { user_id, session_id, .. } => Ok(Session { user_id, session_id }),
+            Principal::ApiKey { .. } => Err(Error::SessionRequired),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a use case can end in, other than well: one variant for each outcome that a client can tell apart.
+
+use std::time::Duration;
+
+use crate::{
+    crypto::{CryptoError, password::HashError},
+    store,
+    types::Invalid,
+};
+
+/// A use case's failure. `api/status.rs` says how each is answered (S63).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No credential was presented where one is needed.
+    #[error("a credential is required")]
+    MissingCredential,
+    /// The presented credential is malformed, unknown or not ours.
+    #[error("the credential is not valid")]
+    InvalidCredential,
+    /// The presented credential has expired.
+    #[error("the credential has expired")]
+    CredentialExpired,
+    /// The presented credential was revoked.
+    #[error("the credential was revoked")]
+    CredentialRevoked,
+    /// No account with this address has this password.
+    #[error("wrong e-mail address or password")]
+    WrongEmailOrPassword,
+    /// Unknown or expired, or its session has ended.
+    #[error("the refresh token is not valid")]
+    RefreshTokenInvalid,
+    /// Used before; its session was ended.
+    #[error("the refresh token was used before; its session has been ended")]
+    RefreshTokenReused,
+    /// These scopes are missing.
+    #[error("missing scope: {}", .0.join(" "))]
+    InsufficientScope(Vec<String>),
+    /// The account is disabled. Told only after its right password or a valid credential.
+    #[error("the account is disabled")]
+    AccountDisabled,
+    /// An API key where a user's access token is needed (S35).
+    #[error("this needs a user's access token; an API key does not do")]
+    SessionRequired,
+    /// `accounts.registration` is `closed`.
+    #[error("registration is closed")]
+    RegistrationClosed,
+    /// The address has an account.
+    #[error("an account with this e-mail address exists")]
+    EmailAlreadyRegistered,
+    /// A field is not acceptable.
+    #[error("{field}: {description}")]
+    InvalidField {
+        /// Its path.
+        field: String,
+        /// What would be acceptable.
+        description: String,
+    },
+    /// The new password is easily guessed (S4).
+    #[error("the password is too common, or contains a word of the e-mail address or name")]
+    PasswordTooCommon {
+        /// Which field it stood in.
+        field: &'static str,
+    },
+    /// There is none, or it is not the caller's.
+    #[error("not found: {0}")]
+    NotFound(&'static str),
+    /// Too many uses of a rate-limited key.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When the next is allowed.
+        retry_after: Duration,
+    },
+    /// More to do than can be done.
+    #[error("the server is overloaded")]
+    Overloaded {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// As many as a user may have.
+    #[error("{0}")]
+    LimitReached(&'static str),
+    /// The database did not answer. The cause is for the log.
+    #[error("the database is not available")]
+    StorageUnavailable(#[source] store::Error),
+    /// A fault of ours. The cause is for the log.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A use case's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// That `field` is not acceptable, and why.
+    pub fn field(field: impl Into<String>, why: Invalid) -> Self {
+        Self::InvalidField { field: field.into(), description: why.0 }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Unavailable(_) => Self::StorageUnavailable(error),
+            // Where a conflict is an outcome, the use case has seen to it.
+            store::Error::Conflict | store::Error::Refused(_) => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<CryptoError> for Error {
+    fn from(error: CryptoError) -> Self {
+        Self::Internal(Box::new(error))
+    }
+}
+
+impl From<HashError> for Error {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            HashError::Unsupported | HashError::Failed => Self::Internal(Box::new(error)),
+        }
+    }
+}

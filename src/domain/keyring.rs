@@ -1,0 +1,53 @@
+//! Reading the signing keys at start, and making the first.
+
+use crate::{
+    crypto::{CryptoError, KeyRing, MasterKey, SigningKey},
+    store::{self, Store, signing_keys},
+    types::Clock,
+};
+
+/// Why there are no signing keys.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database does not answer.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The keys were sealed under another master key.
+    #[error("secrets.master_key does not open signing key {0}: it was sealed under another master key")]
+    WrongMasterKey(String),
+    /// No key could be made.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+/// Reads all keys. Where there is none, makes the first; of several replicas that do so at once, one wins.
+pub(super) async fn load(store: &Store, clock: &Clock, master: &MasterKey) -> Result<KeyRing, LoadError> {
+    let mut rows = signing_keys::list(&mut store.conn().await?).await?;
+    if rows.is_empty() {
+        make_first(store, clock, master).await?;
+        rows = signing_keys::list(&mut store.conn().await?).await?;
+    }
+    let open = |row: signing_keys::SigningKey| {
+        SigningKey::open(master, &row.kid, &row.secret_sealed, row.not_before_time, row.not_after_time)
+            .ok_or(LoadError::WrongMasterKey(row.kid))
+    };
+    Ok(KeyRing::new(rows.into_iter().map(open).collect::<Result<_, _>>()?))
+}
+
+async fn make_first(store: &Store, clock: &Clock, master: &MasterKey) -> Result<(), LoadError> {
+    let key = SigningKey::generate(clock.now())?;
+    let row = signing_keys::SigningKey {
+        generation: 1,
+        secret_sealed: key.seal(master)?,
+        public_key: key.public.as_bytes().to_vec(),
+        not_before_time: key.not_before_time,
+        not_after_time: None,
+        kid: key.kid,
+    };
+    let mut tx = store.begin().await?;
+    match signing_keys::insert(&mut tx, &row).await {
+        Ok(()) => Ok(tx.commit().await?),
+        Err(store::Error::Conflict) => Ok(tx.rollback().await?),
+        Err(error) => Err(error.into()),
+    }
+}

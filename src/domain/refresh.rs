@@ -1,0 +1,76 @@
+//! Refreshing: a refresh token for its successor, once (S16–S18).
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Domain, Error, Issued, Result, sessions};
+use crate::{
+    crypto::opaque,
+    store::{
+        self, Conn,
+        refresh_tokens::{self, RefreshToken},
+        users,
+    },
+    types::{Digest, Time},
+};
+
+impl Domain {
+    /// Exchanges a refresh token. A repeat within the grace, while the successor is unused, is answered with that same
+    /// successor, so that two tabs or a lost answer sign nobody out; any other repeat ends the session, because one of
+    /// the two who hold the token is a thief (RFC 9700, 4.14.2).
+    pub async fn refresh(&self, token: &str) -> Result<Issued> {
+        let digest = opaque::refresh_token_digest(token).ok_or(Error::RefreshTokenInvalid)?;
+        let mut tx = self.store.begin().await?;
+        let presented = refresh_tokens::find(&mut tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
+        let now = tx.now().await?;
+        // Locks the session before any of its tokens, as everything that ends a session does.
+        let session = store::sessions::touch(&mut tx, presented.session_id, now)
+            .await?
+            .ok_or(Error::RefreshTokenInvalid)?;
+        let user = users::find(&mut tx, session.user_id).await?.ok_or(Error::RefreshTokenInvalid)?;
+
+        let Some(successor) = self.exchange(&mut tx, digest, now).await? else {
+            sessions::end(self, &mut tx, user.id, session.id, now).await?;
+            tx.commit().await?;
+            tracing::warn!(user_id = %user.id, session_id = %session.id, "refresh token reused, session {} ended", session.id);
+            return Err(Error::RefreshTokenReused);
+        };
+        let expire_time = self.session_expire_time(session.create_time, now);
+        store::sessions::set_expire_time(&mut tx, session.id, expire_time).await?;
+        let session = store::sessions::Session { expire_time, ..session };
+        let issued = self.issue(user, &session, successor, now)?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    /// The token's successor: a new one for whoever is first, the same one for who repeats in time, none for a reuse.
+    async fn exchange(&self, tx: &mut Conn, digest: Digest, now: Time) -> Result<Option<SecretString>> {
+        let successor = opaque::new_refresh_token();
+        let sealed = self.master_key.seal(&purpose(digest), successor.expose_secret().as_bytes())?;
+        if !refresh_tokens::mark_used(tx, digest, now, &sealed).await? {
+            let used = refresh_tokens::find(tx, digest).await?;
+            return Ok(used.and_then(|used| self.repeated(&used, now)));
+        }
+        let RefreshToken { session_id, .. } =
+            refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
+        self.keep_refresh_token(tx, session_id, &successor, now).await?;
+        refresh_tokens::forget_successors(tx, session_id, digest).await?;
+        Ok(Some(successor))
+    }
+
+    /// The successor of a used token, while it may be answered again. It is kept only while it is unused.
+    fn repeated(&self, used: &RefreshToken, now: Time) -> Option<SecretString> {
+        let in_grace = now.since(used.used_time?) <= self.settings.refresh_reuse_grace;
+        let sealed = used.successor_sealed.as_deref().filter(|_| in_grace)?;
+        let opened = self.master_key.open(&purpose(used.digest), sealed)?;
+        String::from_utf8(opened.to_vec()).ok().map(SecretString::from)
+    }
+}
+
+fn purpose(digest: Digest) -> String {
+    use std::fmt::Write;
+    digest.0.iter().fold(String::from("refresh-token-successor:"), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

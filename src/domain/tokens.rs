@@ -1,0 +1,115 @@
+//! Issuing: a session, its refresh token and an access token. Register, Login and Refresh end here.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Client, Domain, Error, Result, sessions};
+use crate::{
+    crypto::{
+        opaque, sha256,
+        tokens::{self, Claims},
+    },
+    store::{
+        Conn,
+        refresh_tokens::{self, RefreshToken},
+        sessions::Session,
+        users::User,
+    },
+    types::{SessionId, Time, UserId},
+};
+
+/// At most this many live sessions a user; the oldest gives way.
+const MAX_SESSIONS: i64 = 100;
+/// The longest user agent that is kept, in bytes.
+const MAX_USER_AGENT: usize = 512;
+
+/// What a sign-in, a registration or a refresh yields.
+#[derive(Debug)]
+pub struct Issued {
+    /// PASETO v4.public.
+    pub access_token: SecretString,
+    /// Whole seconds until it expires.
+    pub expires_in: i32,
+    /// Continues the session, once.
+    pub refresh_token: SecretString,
+    /// Whose.
+    pub user: User,
+}
+
+impl Domain {
+    /// Opens a session for a user whose row this transaction holds, and returns its first refresh token.
+    pub(super) async fn open_session(
+        &self,
+        conn: &mut Conn,
+        user: &User,
+        client: &Client,
+        now: Time,
+    ) -> Result<(Session, SecretString)> {
+        sessions::end_oldest(self, conn, user.id, MAX_SESSIONS - 1, now).await?;
+        let session = Session {
+            id: SessionId::generate(now),
+            user_id: user.id,
+            create_time: now,
+            last_used_time: now,
+            expire_time: self.session_expire_time(now, now),
+            ip_address: client.address.map(|address| address.to_string()).unwrap_or_default(),
+            user_agent: cut(&client.user_agent, MAX_USER_AGENT).to_owned(),
+        };
+        crate::store::sessions::insert(conn, &session).await?;
+        let token = opaque::new_refresh_token();
+        self.keep_refresh_token(conn, session.id, &token, now).await?;
+        Ok((session, token))
+    }
+
+    /// Stores a refresh token, as its digest (S16).
+    pub(super) async fn keep_refresh_token(
+        &self,
+        conn: &mut Conn,
+        session_id: SessionId,
+        token: &SecretString,
+        now: Time,
+    ) -> Result<()> {
+        let row = RefreshToken {
+            digest: sha256(token.expose_secret()),
+            session_id,
+            create_time: now,
+            used_time: None,
+            successor_sealed: None,
+        };
+        Ok(refresh_tokens::insert(conn, &row).await?)
+    }
+
+    /// When a session that is used now ends: the sooner of its idle and its absolute limit (S20).
+    pub(super) fn session_expire_time(&self, create_time: Time, now: Time) -> Time {
+        (create_time + self.settings.refresh_ttl).min(now + self.settings.refresh_idle)
+    }
+
+    /// An access token for a session, with what its user may do now. It never outlives the session.
+    pub(super) fn issue(
+        &self,
+        user: User,
+        session: &Session,
+        refresh_token: SecretString,
+        now: Time,
+    ) -> Result<Issued> {
+        let expire_time = tokens::whole_seconds((now + self.settings.access_ttl).min(session.expire_time));
+        let claims = Claims {
+            user_id: user.id,
+            session_id: session.id,
+            token_id: UserId::generate(now).0,
+            scopes: user.scopes.clone(),
+            expire_time,
+        };
+        let key = self
+            .keys
+            .signer(now)
+            .ok_or_else(|| Error::Internal("no signing key is in force; is the clock right?".into()))?;
+        let access_token = tokens::sign(key, &self.settings.parties, &claims, now)?.into();
+        let expires_in = i32::try_from(expire_time.seconds() - now.seconds()).unwrap_or(i32::MAX);
+        Ok(Issued { access_token, expires_in, refresh_token, user })
+    }
+}
+
+/// At most `max` bytes of a text, whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}

@@ -1,0 +1,49 @@
+//! When keys were last used: noted in memory, written in batches, so that validation writes nothing.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::{Domain, Result};
+use crate::{
+    store::api_keys,
+    types::{KeyId, Time},
+};
+
+/// Keys noted between two batches at most (S62); further ones are noted when they are used again.
+const MAX_NOTED: usize = 100_000;
+
+/// The notes of this replica.
+#[derive(Default)]
+pub(super) struct Usage(Mutex<HashMap<KeyId, Time>>);
+
+impl Usage {
+    pub(super) fn record(&self, key_id: KeyId, time: Time) {
+        // A panic elsewhere cannot leave a note half made.
+        let mut notes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if notes.len() < MAX_NOTED || notes.contains_key(&key_id) {
+            notes.insert(key_id, time);
+        }
+    }
+
+    fn take(&self) -> HashMap<KeyId, Time> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Domain {
+    /// Writes what was noted since the last time. When the database is away the notes of this batch are lost: they are
+    /// for people to look at, and the next use makes them anew.
+    pub async fn write_usage(&self) -> Result<()> {
+        let mut notes: Vec<_> = self.usage.take().into_iter().collect();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        // In one order everywhere, so that replicas do not wait for each other crosswise.
+        notes.sort_unstable();
+        let mut tx = self.store.begin().await?;
+        for (key_id, time) in notes {
+            api_keys::mark_used(&mut tx, key_id, time).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
