@@ -1,1 +1,4 @@
 //! crypto
+
+mod hash_pool;
+pub mod password;
