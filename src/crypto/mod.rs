@@ -4,8 +4,10 @@
 //! and no rules. Nothing outside this room knows `argon2`, `pasetors` or `sha2`.
 
 pub mod api_key;
+mod hash_pool;
 pub mod keyring;
 pub mod opaque;
+pub mod password;
 pub mod seal;
 pub mod tokens;
 

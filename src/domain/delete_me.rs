@@ -25,7 +25,7 @@ impl Domain {
         let user = self.still(&mut tx, &user).await?;
         let now = tx.now().await?;
         sessions::end_all(self, &mut tx, user.id, None, now).await?;
-        keys::end_all(self, &mut tx, user.id, now).await?;
+        keys::end_all(&mut tx, user.id, now).await?;
         changes::insert(&mut tx, Change::UserChanged(user.id), now, self.tokens_gone_by(now)).await?;
         users::delete(&mut tx, user.id).await?;
         tx.commit().await?;

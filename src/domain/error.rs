@@ -56,10 +56,12 @@ pub enum Error {
         description: String,
     },
     /// The new password is easily guessed (S4).
-    #[error("the password is too common, or contains a word of the e-mail address or name")]
+    #[error("{description}")]
     PasswordTooCommon {
         /// Which field it stood in.
         field: &'static str,
+        /// What is wrong with it.
+        description: String,
     },
     /// There is none, or it is not the caller's.
     #[error("not found: {0}")]

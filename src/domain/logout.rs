@@ -11,7 +11,9 @@ impl Domain {
     pub async fn logout_by_refresh_token(&self, token: &str) -> Result<()> {
         let Some(digest) = opaque::refresh_token_digest(token) else { return Ok(()) };
         let mut tx = self.store.begin().await?;
-        let Some(token) = refresh_tokens::find(&mut tx, digest).await? else { return Ok(tx.rollback().await?) };
+        let Some(token) = refresh_tokens::find(&mut tx, digest).await? else {
+            return Ok(tx.rollback().await?);
+        };
         let Some(session) = store::sessions::find(&mut tx, token.session_id).await? else {
             return Ok(tx.rollback().await?);
         };

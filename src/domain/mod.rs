@@ -90,7 +90,16 @@ impl Domain {
     ) -> Result<Self, keyring::LoadError> {
         let keys = keyring::load(&store, &clock, &master_key).await?;
         let rate_limits = rate_limit::RateLimits::new(clock.clone());
-        Ok(Self { store, clock, passwords, master_key, keys, settings, usage: usage::Usage::default(), rate_limits })
+        Ok(Self {
+            store,
+            clock,
+            passwords,
+            master_key,
+            keys,
+            settings,
+            usage: usage::Usage::default(),
+            rate_limits,
+        })
     }
 
     /// Whether the database answers.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock as GovernorClock, Reference},
+    clock::Clock as GovernorClock,
+    middleware::NoOpMiddleware,
     nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
@@ -16,7 +17,7 @@ use crate::types::{Clock, KeyId, RateLimit};
 /// Keys whose use is counted at once (S62). A key that falls out begins anew.
 const MAX_KEYS: u64 = 100_000;
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, Time>;
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<Nanos>>;
 
 /// The cells.
 pub(super) struct RateLimits {
@@ -58,11 +59,6 @@ impl GovernorClock for Time {
         Nanos::new(u64::try_from(self.0.now().micros()).unwrap_or_default().saturating_mul(1_000))
     }
 }
-
-const _: fn() = || {
-    fn is_reference<T: Reference>() {}
-    is_reference::<Nanos>();
-};
 
 #[cfg(test)]
 mod tests {

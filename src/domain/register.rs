@@ -48,7 +48,13 @@ impl Domain {
 
     async fn new_account(&self, registration: Registration) -> Result<User> {
         let Registration { email, password, name } = registration;
-        password_policy::check("password", &password, &email, name.as_str(), self.settings.min_password_length)?;
+        password_policy::check(
+            "password",
+            &password,
+            &email,
+            name.as_str(),
+            self.settings.min_password_length,
+        )?;
         // Hashing is dear: not for an address that is taken. Who wins a race is decided by the database.
         if users::find_by_email(&mut self.store.conn().await?, &email).await?.is_some() {
             return Err(Error::EmailAlreadyRegistered);

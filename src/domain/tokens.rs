@@ -1,5 +1,7 @@
 //! Issuing: a session, its refresh token and an access token. Register, Login and Refresh end here.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Client, Domain, Error, Result, sessions};
@@ -21,6 +23,9 @@ use crate::{
 const MAX_SESSIONS: i64 = 100;
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT: usize = 512;
+
+/// How far replicas' clocks may lie apart.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What a sign-in, a registration or a refresh yields.
 #[derive(Debug)]
@@ -81,6 +86,11 @@ impl Domain {
     /// When a session that is used now ends: the sooner of its idle and its absolute limit (S20).
     pub(super) fn session_expire_time(&self, create_time: Time, now: Time) -> Time {
         (create_time + self.settings.refresh_ttl).min(now + self.settings.refresh_idle)
+    }
+
+    /// When the last access token that was issued until `now` is past, by any replica's clock.
+    pub(super) fn tokens_gone_by(&self, now: Time) -> Time {
+        now + self.settings.access_ttl + CLOCK_SKEW
     }
 
     /// An access token for a session, with what its user may do now. It never outlives the session.

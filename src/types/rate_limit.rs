@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Invalid;
 
 /// At most `requests` uses per `per`, refilled evenly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RateLimit {
     requests: u32,
     per: Duration,

@@ -1,0 +1,389 @@
+//! Password hashes: argon2id, as PHC strings (S5, S6, S15).
+//!
+//! Owns how a hash is made, which stored ones are believed, and that an unknown account costs what a known one does.
+//! Knows nothing of who may sign in, nor of what a good password is: `domain` calls it, never while it holds a
+//! database connection. The threads are `hash_pool`'s. Password bytes are taken as given: `types::Password` has
+//! normalised them.
+
+use std::{
+    io,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use argon2::{
+    ARGON2ID_IDENT, Algorithm, Argon2, Block, Version,
+    password_hash::phc::{Output, PasswordHash, Salt},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::hash_pool::{HashPool, Memory, PoolError};
+use crate::types::random;
+
+/// The allow-list (S6): what a stored hash may cost and hold, lest a row decide how long the service works for it.
+/// It reaches below S5 to the weakest that is in common use (OWASP's 7 MiB with 5 passes), so that a hash that was made
+/// elsewhere or earlier still verifies and is then replaced.
+const MEMORY_KIB: RangeInclusive<u32> = 7168..=1_048_576;
+const ITERATIONS: RangeInclusive<u32> = 1..=10;
+const PARALLELISM: RangeInclusive<u32> = 1..=16;
+/// In bytes. The PHC parser stops at 48.
+const SALT_BYTES: RangeInclusive<usize> = 8..=48;
+/// In bytes.
+const OUTPUT_BYTES: RangeInclusive<usize> = 16..=64;
+
+/// What a new hash has (S5).
+const NEW_SALT_BYTES: usize = 16;
+const NEW_OUTPUT_BYTES: usize = 32;
+
+/// What a new hash costs. S5's floor is configuration's to keep; here anything on the allow-list will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params {
+    /// Memory, in KiB; each thread keeps this much.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// Lanes. They are computed one after the other on the hash's one thread.
+    pub parallelism: u32,
+}
+
+/// What a password is to a stored hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another password, or there was no hash.
+    NoMatch,
+    /// The password.
+    Match,
+    /// The password, but its hash costs less than a new one does: hash it anew at this sign-in (S6).
+    MatchButWeaker,
+}
+
+/// Why there is no hash or no verdict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// Too many hashes run and wait (S61).
+    #[error("too many passwords are being hashed; try again in {retry_after:?}")]
+    Overloaded {
+        /// When it is worth trying again; at least a second.
+        retry_after: Duration,
+    },
+    /// The stored hash is not on the allow-list (S6), or is none at all. Worth a log line: nobody can sign in with it.
+    #[error("the stored password hash is of a kind that is not accepted")]
+    Unsupported,
+    /// No memory, or a fault in here.
+    #[error("hashing the password failed")]
+    Failed,
+}
+
+/// Why the hasher did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A hash with these parameters would not be accepted afterwards.
+    #[error("argon2 parameters out of bounds: {0:?}")]
+    Params(Params),
+    /// The operating system gave no thread.
+    #[error("cannot start a hashing thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Makes and checks password hashes on threads of its own, which end with the last clone.
+#[derive(Clone)]
+pub struct PasswordHasher(Arc<Inner>);
+
+struct Inner {
+    pool: HashPool,
+    params: Params,
+    dummy_runs: AtomicU64,
+}
+
+impl PasswordHasher {
+    /// Starts `threads` threads; beside the hashes that run, `max_queue` may wait.
+    pub fn start(params: Params, threads: usize, max_queue: usize) -> Result<Self, StartError> {
+        params.to_argon2(NEW_OUTPUT_BYTES).ok_or(StartError::Params(params))?;
+        let pool = HashPool::start(threads, max_queue)?;
+        Ok(Self(Arc::new(Inner { pool, params, dummy_runs: AtomicU64::new(0) })))
+    }
+
+    /// Hashes a new password, with a salt of its own, into a PHC string.
+    pub async fn hash(&self, password: SecretString) -> Result<String, HashError> {
+        let (params, salt) = (self.0.params, new_salt());
+        let output = self.0.derive(password, params, salt, NEW_OUTPUT_BYTES).await?;
+        Ok(Stored { params, salt, output }.to_phc())
+    }
+
+    /// Compares a password with a stored PHC string. Without one (no such account, or it has no password) the
+    /// password is hashed all the same, to no avail: both cost the same, and the answer is always
+    /// [`Verdict::NoMatch`] (S15). That is the whole dummy: there is nothing to prepare, hence nothing to be late.
+    pub async fn verify(&self, password: SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
+        let stored = stored.map(|phc| Stored::parse(phc).ok_or(HashError::Unsupported)).transpose();
+        let (params, salt, output_len) = if let Ok(Some(stored)) = &stored {
+            (stored.params, stored.salt, stored.output.len())
+        } else {
+            // An unacceptable hash costs as much, too: it must not tell that its account exists.
+            self.0.dummy_runs.fetch_add(1, Ordering::Relaxed);
+            (self.0.params, new_salt(), NEW_OUTPUT_BYTES)
+        };
+        let output = self.0.derive(password, params, salt, output_len).await?;
+        Ok(match stored? {
+            // `Output` compares in constant time.
+            Some(stored) if stored.output == output => {
+                if stored.is_weaker_than(self.0.params) {
+                    Verdict::MatchButWeaker
+                } else {
+                    Verdict::Match
+                }
+            }
+            Some(_) | None => Verdict::NoMatch,
+        })
+    }
+
+    /// How often a password was hashed in vain, for want of a stored hash.
+    pub fn dummy_runs(&self) -> u64 {
+        self.0.dummy_runs.load(Ordering::Relaxed)
+    }
+}
+
+fn new_salt() -> Salt {
+    Salt::new(&random::bytes::<NEW_SALT_BYTES>()).expect("16 bytes are a salt")
+}
+
+impl Inner {
+    async fn derive(
+        &self,
+        password: SecretString,
+        params: Params,
+        salt: Salt,
+        output_len: usize,
+    ) -> Result<Output, HashError> {
+        let own = self.params.memory_kib as usize;
+        let work = move |memory: &mut Memory| {
+            let output = params.derive(&password, &salt, output_len, memory);
+            // A stored hash that wanted more than ours do shall not keep it.
+            memory.truncate(own);
+            memory.shrink_to_fit();
+            output
+        };
+        self.pool.run(work).await.map_err(|error| match error {
+            PoolError::Full { retry_after } => HashError::Overloaded { retry_after },
+            PoolError::Failed => HashError::Failed,
+        })
+    }
+}
+
+impl Params {
+    /// `None` when they are not on the allow-list.
+    fn to_argon2(self, output_len: usize) -> Option<argon2::Params> {
+        let Self { memory_kib, iterations, parallelism } = self;
+        if !MEMORY_KIB.contains(&memory_kib)
+            || !ITERATIONS.contains(&iterations)
+            || !PARALLELISM.contains(&parallelism)
+        {
+            return None;
+        }
+        argon2::Params::new(memory_kib, iterations, parallelism, Some(output_len)).ok()
+    }
+
+    fn derive(self, password: &SecretString, salt: &Salt, len: usize, memory: &mut Memory) -> Option<Output> {
+        let params = self.to_argon2(len)?;
+        let blocks = params.block_count();
+        memory.try_reserve_exact(blocks.saturating_sub(memory.len())).ok()?;
+        memory.resize(blocks.max(memory.len()), Block::new());
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let bytes = buffer.get_mut(..len)?;
+        let password = password.expose_secret().as_bytes();
+        argon2.hash_password_into_with_memory(password, salt, bytes, memory).ok()?;
+        Output::new(bytes).ok()
+    }
+}
+
+/// A hash that is on the allow-list.
+struct Stored {
+    params: Params,
+    salt: Salt,
+    output: Output,
+}
+
+impl Stored {
+    /// Reads a PHC string; `None` for anything that is not on the allow-list. `m`, `t` and `p` must be there and nothing
+    /// else: the parser would otherwise fill in defaults of its own.
+    fn parse(phc: &str) -> Option<Self> {
+        let phc = PasswordHash::new(phc).ok()?;
+        if phc.algorithm != ARGON2ID_IDENT
+            || phc.version != Some(Version::V0x13.into())
+            || phc.params.iter().count() != 3
+        {
+            return None;
+        }
+        let params = Params {
+            memory_kib: phc.params.get_decimal("m")?,
+            iterations: phc.params.get_decimal("t")?,
+            parallelism: phc.params.get_decimal("p")?,
+        };
+        let (salt, output) = (phc.salt?, phc.hash?);
+        params.to_argon2(output.len())?;
+        (SALT_BYTES.contains(&salt.len()) && OUTPUT_BYTES.contains(&output.len())).then_some(Self {
+            params,
+            salt,
+            output,
+        })
+    }
+
+    fn to_phc(&self) -> String {
+        let Self { params: Params { memory_kib, iterations, parallelism }, salt, output } = self;
+        format!("$argon2id$v=19$m={memory_kib},t={iterations},p={parallelism}${salt}${output}")
+    }
+
+    /// Weaker in any one respect. That a hash with less memory may make up for it with more passes is not weighed: one
+    /// more hash settles it. Lanes do not count, as they change the attacker's cost hardly at all.
+    fn is_weaker_than(&self, today: Params) -> bool {
+        self.params.memory_kib < today.memory_kib
+            || self.params.iterations < today.iterations
+            || self.salt.len() < NEW_SALT_BYTES
+            || self.output.len() < NEW_OUTPUT_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: Params = Params { memory_kib: 19456, iterations: 2, parallelism: 1 };
+    const PASSWORD: &str = "correct horse battery staple";
+
+    fn hasher() -> PasswordHasher {
+        PasswordHasher::start(TODAY, 2, 64).unwrap()
+    }
+
+    /// Made by the reference implementation (argon2-cffi) from `PASSWORD` and the salt "somesalt01234567".
+    fn reference(params: &str, output: &str) -> String {
+        format!("$argon2id$v=19${params}$c29tZXNhbHQwMTIzNDU2Nw${output}")
+    }
+
+    #[tokio::test]
+    async fn what_was_hashed_verifies_and_nothing_else_does() {
+        let hasher = hasher();
+        for password in [PASSWORD, "", "caf\u{e9} \u{1f600}\0", &"\u{1f600}".repeat(128)] {
+            let stored = hasher.hash(password.into()).await.unwrap();
+            assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}"); // S5
+            assert_eq!(hasher.verify(password.into(), Some(&stored)).await, Ok(Verdict::Match));
+            let other = format!("{password}x");
+            assert_eq!(hasher.verify(other.into(), Some(&stored)).await, Ok(Verdict::NoMatch));
+        }
+        let twice =
+            [hasher.hash(PASSWORD.into()).await.unwrap(), hasher.hash(PASSWORD.into()).await.unwrap()];
+        assert_ne!(twice[0], twice[1], "each has a salt of its own");
+        assert_eq!(hasher.dummy_runs(), 0);
+    }
+
+    #[tokio::test]
+    async fn hashes_of_the_reference_implementation_verify() {
+        // S6: a weaker one asks to be replaced, a stronger one does not.
+        let hasher = hasher();
+        let short_salt =
+            "$argon2id$v=19$m=19456,t=2,p=1$OGJ5dGVzISE$WPZJXtlaldTReoM28xW1fXq6lG+j/i1IjK19adrIDv8";
+        for (stored, verdict) in [
+            (reference("m=19456,t=2,p=1", "TCGkyEIb1oP5PkskxJEooy8qzHEScFQZam0/hwasFDQ"), Verdict::Match),
+            (reference("m=24576,t=3,p=4", "Q+dbgR5+eBvJIhkkv7eBaE2BPo/Y5kFZF5dUrzrXAos"), Verdict::Match),
+            (
+                reference("m=12288,t=3,p=1", "cgU6QwiXk7C7khT2askebs3a20i+Sa+1qOAo1RyHJtc"),
+                Verdict::MatchButWeaker,
+            ),
+            (
+                reference("m=7168,t=5,p=1", "umBDNTOKGBZyOxSfbs0TSIPqeQs7uMUtvPLdnK81oP4"),
+                Verdict::MatchButWeaker,
+            ),
+            (reference("m=19456,t=2,p=1", "Wh/qPkfzeEo2Z7AJs4vhtw"), Verdict::MatchButWeaker),
+            (short_salt.to_owned(), Verdict::MatchButWeaker),
+        ] {
+            assert_eq!(hasher.verify(PASSWORD.into(), Some(&stored)).await, Ok(verdict), "{stored}");
+            assert_eq!(hasher.verify("wrong".into(), Some(&stored)).await, Ok(Verdict::NoMatch), "{stored}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_on_the_allow_list_is_refused_at_the_same_cost() {
+        // S6, S15. Where a reference output stands, the password is right and the string well-formed.
+        let hasher = hasher();
+        let output = "TCGkyEIb1oP5PkskxJEooy8qzHEScFQZam0/hwasFDQ";
+        let foreign = [
+            "$argon2i$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$Itwj+Zy04vLq31H6jQ+npTNbZ32TsQou61oV2jBFBkM".into(),
+            "$argon2d$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$vMGd94ZKql3LKj8v89Co4s+q1QpH/X3vcqrwhzhfhRQ".into(),
+            "$argon2id$v=16$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$0zpHaqi7ypHas3VBmWccQrhgcby3N9pgkTTD9qq7PYg".into(),
+            format!("$argon2id$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw${output}"),
+            reference("m=7167,t=5,p=1", "alpnn4nHXX9FrZriiTqQ+AUCJpgjcr5Hib8k1RUmj18"),
+            reference("m=19456,t=11,p=1", "4FZn28a4olY0zEvua/GfDSHi8kee1GCOYMyCezvVqUs"),
+            reference("m=19456,t=2,p=17", "YMq/a4Zz2oNF4hRjRvKNHPK+WFL57V/H23vMvZYtg+k"),
+            reference("m=19456,t=2,p=1", "tg6PxPk2zhQbKt7j"),
+            reference("m=4294967295,t=2,p=1", output),
+            reference("m=1048577,t=2,p=1", output),
+            reference("m=19456,t=0,p=1", output),
+            reference("m=19456,t=2,p=0", output),
+            reference("m=19456,t=2", output),
+            reference("m=19456,t=2,p=1,keyid=AAAA", output),
+            reference("m=19456,t=2,data=AAAA", output),
+            format!("$argon2id$v=19$c29tZXNhbHQwMTIzNDU2Nw${output}"),
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw".into(),
+            "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW".into(),
+            PASSWORD.into(),
+            String::new(),
+        ];
+        for (n, stored) in (1..).zip(&foreign) {
+            assert_eq!(
+                hasher.verify(PASSWORD.into(), Some(stored)).await,
+                Err(HashError::Unsupported),
+                "{stored}"
+            );
+            assert_eq!(hasher.dummy_runs(), n);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_hash_the_dummy_is_checked() {
+        // S15
+        let hasher = hasher();
+        for (n, password) in (1..).zip(["", PASSWORD]) {
+            assert_eq!(hasher.verify(password.into(), None).await, Ok(Verdict::NoMatch));
+            assert_eq!(hasher.dummy_runs(), n);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn too_many_at_once_are_told_to_come_back() {
+        // S61
+        let hasher = PasswordHasher::start(TODAY, 1, 1).unwrap();
+        let attempts: Vec<_> = (0..50)
+            .map(|_| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move { hasher.hash(PASSWORD.into()).await })
+            })
+            .collect();
+        let (mut done, mut refused) = (0, 0);
+        for attempt in attempts {
+            match attempt.await.unwrap() {
+                Ok(_) => done += 1,
+                Err(HashError::Overloaded { retry_after }) => {
+                    assert!(retry_after >= Duration::from_secs(1));
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(done >= 2 && refused >= 1, "{done} done, {refused} refused");
+        assert_eq!(done + refused, 50);
+    }
+
+    #[test]
+    fn parameters_that_would_not_verify_do_not_start() {
+        for params in [
+            Params { memory_kib: 7167, ..TODAY },
+            Params { iterations: 0, ..TODAY },
+            Params { parallelism: 17, ..TODAY },
+        ] {
+            assert!(matches!(PasswordHasher::start(params, 1, 1), Err(StartError::Params(p)) if p == params));
+        }
+    }
+}
