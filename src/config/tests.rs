@@ -369,7 +369,7 @@ fn values_have_bounds() {
         ("SERVER__PUBLIC_URL", "https://auth.example.com/base"),
         ("SERVER__CORS_ORIGINS", "http://localhost:3000,https://[::1]:8443"),
         ("SERVER__DRAIN_DELAY", "1m 30s"),
-        ("DATABASE__URL", "sqlite::memory:"),
+        ("DATABASE__URL", "sqlite:countersign.db"),
         ("DATABASE__MAX_CONNECTIONS", "2"),
         ("TOKENS__ACCESS_TTL", "24h"),
         ("TOKENS__REFRESH_REUSE_GRACE", "5m"),
