@@ -1,0 +1,244 @@
+//! The configuration: a file, over it the environment, over it flags, read whole into typed values before anything
+//! starts, every fault reported at once.
+//!
+//! Owns the keys, their defaults and their bounds ([`keys`] is the table; `docs/configuration.md` is for readers). Does
+//! not own what the values are used for, nor the surroundings: `main` passes the environment in, prints the faults, and
+//! hands the result to `app`.
+//!
+//! A new key is a line in the table, a field below, a line in [`Config::load`] and a row in the documentation.
+
+mod faults;
+mod keys;
+mod parse;
+mod reader;
+mod settings;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+
+pub use faults::{Fault, Faults};
+pub use settings::Setting;
+pub use sources::{Origin, Sources};
+
+/// The whole configuration. Its `Debug` shows no secret.
+#[derive(Debug)]
+pub struct Config {
+    /// The listening side.
+    pub server: Server,
+    /// Where everything is kept.
+    pub database: Database,
+    /// Keys that are not in the database.
+    pub secrets: Secrets,
+    /// Access and refresh tokens.
+    pub tokens: Tokens,
+    /// Password rules and hashing.
+    pub passwords: Passwords,
+    /// Who may register, and with what.
+    pub accounts: Accounts,
+    /// Logging.
+    pub telemetry: Telemetry,
+}
+
+/// `server.*`
+#[derive(Debug)]
+pub struct Server {
+    /// Where gRPC, gRPC-web and REST are served.
+    pub listen: SocketAddr,
+    /// The issuer, and the beginning of links; without a slash at the end.
+    pub public_url: String,
+    /// Origins whose pages may call, each exactly as a browser sends it.
+    pub cors_origins: Vec<String>,
+    /// Networks whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether gRPC reflection is served.
+    pub reflection: bool,
+    /// How long calls are still taken after readiness went false.
+    pub drain_delay: Duration,
+    /// How long calls in flight may take to finish after that.
+    pub drain_timeout: Duration,
+}
+
+/// `database.*`
+#[derive(Debug)]
+pub struct Database {
+    /// A `sqlite:` or `postgres://` URL, known only to begin like one.
+    pub url: SecretString,
+    /// The same database past a pooler; equal to `url` unless set.
+    pub direct_url: SecretString,
+    /// The size of the pool.
+    pub max_connections: u32,
+    /// Whether `serve` applies migrations.
+    pub migrate_on_start: bool,
+}
+
+/// `secrets.*`
+#[derive(Debug)]
+pub struct Secrets {
+    /// What signing keys are wrapped under. Always there with PostgreSQL; with SQLite one is made when it is missing.
+    pub master_key: Option<SecretBox<[u8; 32]>>,
+}
+
+/// `tokens.*`
+#[derive(Debug)]
+pub struct Tokens {
+    /// The audience of access tokens.
+    pub audience: String,
+    /// How long an access token is valid.
+    pub access_ttl: Duration,
+    /// How long a session lives, however often it is refreshed.
+    pub refresh_ttl: Duration,
+    /// How long a session lives without being refreshed; at most `refresh_ttl`.
+    pub refresh_idle: Duration,
+    /// How long a used refresh token still yields its successor (S18).
+    pub refresh_reuse_grace: Duration,
+}
+
+/// `passwords.*`
+#[derive(Debug)]
+pub struct Passwords {
+    /// The shortest password, in code points (S1).
+    pub min_length: usize,
+    /// Memory of argon2id, in KiB (S5).
+    pub memory_kib: u32,
+    /// Passes of argon2id.
+    pub iterations: u32,
+    /// Lanes of argon2id.
+    pub parallelism: u32,
+    /// Hashes computed at once (S61).
+    pub max_concurrent: usize,
+    /// Hashes that may wait for their turn.
+    pub max_queue: usize,
+}
+
+/// `accounts.*`
+#[derive(Debug)]
+pub struct Accounts {
+    /// Whether people may register.
+    pub registration: Registration,
+    /// The scopes of a new account.
+    pub default_scopes: Vec<String>,
+}
+
+/// `telemetry.*`
+#[derive(Debug)]
+pub struct Telemetry {
+    /// How a log line is written.
+    pub log_format: LogFormat,
+    /// Directives of a `tracing_subscriber::EnvFilter`, known to be valid.
+    pub log_level: String,
+}
+
+/// Whether people may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody may.
+    Open,
+    /// Accounts are made by the operator.
+    Closed,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+const BOOL: &[(&str, bool)] = &[("true", true), ("false", false)];
+const REGISTRATION: &[(&str, Registration)] =
+    &[("open", Registration::Open), ("closed", Registration::Closed)];
+const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+impl Config {
+    /// Reads the configuration, and with it what each key is set to and by whom.
+    ///
+    /// # Errors
+    /// All that is wrong with it, the whole of the sources having been read.
+    pub fn load(sources: &Sources) -> Result<(Self, Vec<Setting>), Faults> {
+        let mut reader = reader::Reader::new(sources);
+        let r = &mut reader;
+        let config = Self {
+            server: Server {
+                listen: r.get("server.listen", parse::address),
+                public_url: r.get("server.public_url", parse::public_url),
+                cors_origins: r.list("server.cors_origins", parse::origin),
+                trusted_proxies: r.list("server.trusted_proxies", parse::network),
+                reflection: r.get("server.reflection", parse::one_of(BOOL)),
+                drain_delay: r.get("server.drain_delay", parse::duration("0s", "1h")),
+                drain_timeout: r.get("server.drain_timeout", parse::duration("0s", "1h")),
+            },
+            database: Database {
+                url: r.get("database.url", parse::database_url),
+                direct_url: r.get("database.direct_url", parse::database_url),
+                max_connections: r.get("database.max_connections", parse::number(2..=1000)),
+                migrate_on_start: r.get("database.migrate_on_start", parse::one_of(BOOL)),
+            },
+            secrets: Secrets { master_key: r.optional("secrets.master_key", parse::master_key) },
+            tokens: Tokens {
+                audience: r.get("tokens.audience", parse::audience),
+                access_ttl: r.get("tokens.access_ttl", parse::duration("1s", "24h")),
+                refresh_ttl: r.get("tokens.refresh_ttl", parse::duration("1s", "365d")),
+                refresh_idle: r.get("tokens.refresh_idle", parse::duration("1s", "365d")),
+                refresh_reuse_grace: r.get("tokens.refresh_reuse_grace", parse::duration("0s", "5m")),
+            },
+            passwords: Passwords {
+                min_length: r.get("passwords.min_length", parse::number(8..=64)),
+                memory_kib: r.get("passwords.memory_kib", parse::number(19_456..=1_048_576)),
+                iterations: r.get("passwords.iterations", parse::number(2..=10)),
+                parallelism: r.get("passwords.parallelism", parse::number(1..=16)),
+                max_concurrent: r.get("passwords.max_concurrent", parse::number(1..=1024)),
+                max_queue: r.get("passwords.max_queue", parse::number(1..=65_536)),
+            },
+            accounts: Accounts {
+                registration: r.get("accounts.registration", parse::one_of(REGISTRATION)),
+                default_scopes: r.list("accounts.default_scopes", parse::scope),
+            },
+            telemetry: Telemetry {
+                log_format: r.get("telemetry.log_format", parse::one_of(LOG_FORMAT)),
+                log_level: r.get("telemetry.log_level", parse::log_filter),
+            },
+        };
+        config.check_together(r);
+        reader.finish().map(|settings| (config, settings))
+    }
+
+    /// The rules that no value can break alone.
+    fn check_together(&self, r: &mut reader::Reader<'_>) {
+        let (url, direct_url) = (self.database.url.expose_secret(), self.database.direct_url.expose_secret());
+        let postgres = parse::is_postgres(url);
+        r.check(
+            &["database.direct_url", "database.url"],
+            if postgres { parse::is_postgres(direct_url) } else { direct_url == url },
+            "does not lead to the database of database.url: leave it out unless a pooler stands before PostgreSQL",
+        );
+        r.check(
+            &["secrets.master_key", "database.url"],
+            self.secrets.master_key.is_some() || !postgres,
+            "required with PostgreSQL: make one with `openssl rand -base64 32`",
+        );
+        r.check(
+            &["tokens.refresh_idle", "tokens.refresh_ttl"],
+            self.tokens.refresh_idle <= self.tokens.refresh_ttl,
+            "is longer than tokens.refresh_ttl",
+        );
+        r.check(
+            &["accounts.default_scopes"],
+            self.accounts.default_scopes.len() <= 64,
+            "has more than 64 scopes",
+        );
+    }
+
+    /// The settings as a TOML document, aligned, secrets masked, the origin of each as a comment. It is for reading: a
+    /// masked value is not one that could be loaded.
+    pub fn render(settings: &[Setting]) -> String {
+        settings::render(settings)
+    }
+}

@@ -1,0 +1,176 @@
+//! What values may be. Each function takes the text of one value and says what is wrong in words that follow it: "is not
+//! an address …"; none repeats the value, which may be secret.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ipnet::IpNet;
+use secrecy::{SecretBox, SecretString};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use zeroize::Zeroizing;
+
+type Parsed<T> = Result<T, String>;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| "is not an address like 127.0.0.1:50051".to_owned())
+}
+
+pub(super) fn network(text: &str) -> Parsed<IpNet> {
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| single())
+        .map_err(|_| "is not a network like 10.0.0.0/8 or an address".to_owned())
+}
+
+/// One of the words, with what it stands for.
+pub(super) fn one_of<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let names = || words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
+        let word = words.iter().find(|(name, _)| *name == text);
+        word.map(|(_, value)| *value).ok_or_else(|| format!("is not {}", names()))
+    }
+}
+
+/// A whole number in the range, written plainly.
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Parsed<T>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |text| {
+        let plain = |number: &T| range.contains(number) && number.to_string() == text;
+        text.parse()
+            .ok()
+            .filter(plain)
+            .ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// A duration within bounds, which are written as a duration is.
+pub(super) fn duration(least: &'static str, most: &'static str) -> impl Fn(&str) -> Parsed<Duration> {
+    move |text| {
+        let parse = |text| humantime::parse_duration(text).ok();
+        let within = |value: &Duration| parse(least) <= Some(*value) && Some(*value) <= parse(most);
+        parse(text)
+            .filter(within)
+            .ok_or_else(|| format!("is not a duration like 15m or 30d, from {least} to {most}"))
+    }
+}
+
+/// Where clients reach the service. No slash at the end, since paths are put behind it.
+pub(super) fn public_url(text: &str) -> Parsed<String> {
+    let (origin, path) = split_web_url(text).ok_or("is not a URL like https://auth.example.com")?;
+    if path.contains(['?', '#']) || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("is not a URL of scheme, host and path alone".to_owned());
+    }
+    if path.ends_with('/') {
+        return Err("ends in a slash: leave it out".to_owned());
+    }
+    Ok(format!("{origin}{path}"))
+}
+
+/// An origin exactly as browsers send it (RFC 6454 section 6.2): lower case, no path, no default port. Any other
+/// spelling would never match.
+pub(super) fn origin(text: &str) -> Parsed<String> {
+    const EXPECTED: &str = "is not an origin like https://app.example.com or http://localhost:3000";
+    if text == "*" {
+        return Err("is not allowed: name each origin, like https://app.example.com".to_owned());
+    }
+    let (origin, path) = split_web_url(text).ok_or(EXPECTED)?;
+    if !path.is_empty() {
+        return Err(format!("{EXPECTED}: leave out what follows the host"));
+    }
+    if origin.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err("must be in lower case, as browsers send it".to_owned());
+    }
+    let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
+    if origin.ends_with(default_port) {
+        return Err(format!("must not name the default port {default_port}, as browsers do not send it"));
+    }
+    Ok(origin.to_owned())
+}
+
+/// Splits an http or https URL after host and port; `None` when it is not one. User names are not accepted.
+fn split_web_url(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let start = text.len() - rest.len();
+    let end = rest.find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let authority = &text[start..end];
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let named = |host: &str| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+    };
+    let host_holds = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => named(host),
+    };
+    let port_holds = port.is_none_or(|port| number(1..=u16::MAX)(port).is_ok());
+    (host_holds && port_holds).then(|| text.split_at(end))
+}
+
+/// A database URL, looked at only as far as to know which database it means: the store reads the rest.
+pub(super) fn database_url(text: &str) -> Parsed<SecretString> {
+    let sqlite = text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_start_matches('/').is_empty());
+    if sqlite || is_postgres(text) {
+        return Ok(text.into());
+    }
+    Err("is not a URL like sqlite://countersign.db or postgres://user:password@host/database".to_owned())
+}
+
+/// Whether the URL is one of PostgreSQL.
+pub(super) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// 32 bytes in base64. One byte over and over, zero first of all, is somebody's placeholder (S59).
+pub(super) fn master_key(text: &str) -> Parsed<SecretBox<[u8; 32]>> {
+    let bytes = BASE64.decode(text).map(Zeroizing::new).ok();
+    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+    let key = key.ok_or("is not 32 bytes in base64, as `openssl rand -base64 32` makes them")?;
+    if key.iter().all(|byte| *byte == key[0]) {
+        return Err(
+            "is one byte over and over, which is no secret: make one with `openssl rand -base64 32`".into()
+        );
+    }
+    Ok(SecretBox::new(Box::new(key)))
+}
+
+pub(super) fn audience(text: &str) -> Parsed<String> {
+    let holds = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+    holds.then(|| text.to_owned()).ok_or_else(|| "is not a name of 1 to 255 bytes".to_owned())
+}
+
+/// One scope-token (RFC 6749 section 3.3), without the comma, which separates scopes here.
+pub(super) fn scope(text: &str) -> Parsed<String> {
+    let allowed = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\' | b',');
+    let holds = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+    holds.then(|| text.to_owned()).ok_or_else(|| {
+        "is not a scope: 1 to 64 visible ASCII characters without space, comma, quote and backslash"
+            .to_owned()
+    })
+}
+
+/// Directives of a log filter. A word alone must be a level: the filter itself would take a misspelt one for the name of a
+/// module, and log nothing else.
+pub(super) fn log_filter(text: &str) -> Parsed<String> {
+    let plain = |part: &str| !part.contains(['=', '[', '{', '}', ']']);
+    let misspelt = |part: &str| plain(part) && (part.is_empty() || part.parse::<LevelFilter>().is_err());
+    if text.split(',').any(|part| misspelt(part.trim())) || EnvFilter::try_new(text).is_err() {
+        return Err("is not a log filter like info or info,countersign=debug".to_owned());
+    }
+    Ok(text.to_owned())
+}
