@@ -1,6 +1,7 @@
 //! The one table of errors: what a [`Reason`] is as a gRPC code, an HTTP status and a title; and a [`Problem`], which
 //! is written as a gRPC status or as an RFC 9457 problem and read back from a status. It does not know which fault of the
-//! domain has which reason. Handlers, layers and the REST door use it.
+//! domain has which reason. Handlers, layers and the REST door use it. It is long for its
+//! tables, which belong in one place.
 
 use std::{collections::HashMap, time::Duration};
 
