@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use secrecy::{SecretBox, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use zeroize::Zeroizing;
+use secrecy::zeroize::Zeroizing;
 
 type Parsed<T> = Result<T, String>;
 
