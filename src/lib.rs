@@ -5,8 +5,11 @@
 //! `tests/layers.rs` holds the rule; `docs/ARCHITECTURE.md` walks through two requests.
 
 pub mod api;
+pub mod app;
 pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod store;
+pub mod telemetry;
 pub mod types;
+mod worker;

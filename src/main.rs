@@ -1,1 +1,102 @@
-fn main() {}
+//! The program: arguments, configuration, logging, then the command. What it prints and how it exits is decided here.
+
+mod cli;
+mod commands;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    thread::available_parallelism,
+};
+
+use clap::Parser;
+use countersign::{
+    app::StartError,
+    config::{Config, Setting, Sources},
+    telemetry,
+};
+
+use cli::{Cli, Command, UserCommand};
+
+/// Exit codes, of which the last three are from `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    No = 1,
+    Usage = 64,
+    Unavailable = 69,
+    Internal = 70,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come this way, too.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let (config, settings) = match Config::load(&sources(&cli)) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            complain(&faults);
+            return Exit::Usage.into();
+        }
+    };
+    telemetry::init(&config.telemetry);
+    match run(&cli.command, &config, &settings) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            complain(&failure);
+            exit_code(&failure).into()
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
+    match command {
+        Command::Serve => commands::serve::run(config).await,
+        Command::Migrate { check } => commands::migrate::run(config, *check).await,
+        Command::Config => commands::print(&Config::render(settings)),
+        Command::Healthcheck => commands::healthcheck::run(config).await,
+        Command::User(UserCommand::Create { email, name }) => commands::user::create(config, email, name).await,
+    }
+}
+
+/// The process's surroundings, for the configuration to be read from.
+fn sources(cli: &Cli) -> Sources {
+    Sources {
+        file: cli.options.config.clone(),
+        env: std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect(),
+        flags: cli.options.settings(),
+        cores: available_parallelism().map_or(1, usize::from),
+        terminal: io::stderr().is_terminal(),
+        directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+    }
+}
+
+fn complain(what: &impl std::fmt::Display) {
+    // Nothing can be done about a closed standard error.
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
+fn exit_code(failure: &commands::Failure) -> Exit {
+    match failure {
+        commands::Failure::Start(StartError::Config { .. }) | commands::Failure::Usage(_) => Exit::Usage,
+        commands::Failure::Start(StartError::Database(_) | StartError::Listen { .. }) => Exit::Unavailable,
+        commands::Failure::Start(StartError::Internal(_)) => Exit::Internal,
+        commands::Failure::Refused(_) | commands::Failure::Output(_) => Exit::No,
+    }
+}

@@ -1,7 +1,74 @@
 //! The doors: gRPC, gRPC-web and REST on one port, answered by one set of handlers.
+//!
+//! Owns the protos, the routes, the limits and how errors look. Knows no rules: a handler converts in, authorises, calls
+//! `domain` and converts out. Nothing outside this room knows tonic, prost, axum or HTTP.
 
+mod auth_service;
+mod caller;
 pub mod codec;
+mod convert;
+mod door;
+mod fault;
+mod health;
+mod key_service;
+mod limits;
 mod openapi;
 pub mod pb;
-pub mod rest;
+mod rest;
+pub mod server;
 pub mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use prost_reflect::DescriptorPool;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+
+use self::{
+    auth_service::Auth,
+    caller::TrustedProxies,
+    key_service::Keys,
+    pb::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
+    server::Limits,
+};
+use crate::{config::Server, domain::Domain};
+
+pub use health::Health;
+
+/// All doors, and how to say whether they are open.
+pub struct Doors {
+    /// Answers every request.
+    pub router: Router,
+    /// Tells the health service.
+    pub health: Health,
+}
+
+/// Opens the doors to these use cases.
+///
+/// # Errors
+/// When the embedded descriptors cannot be read: a fault of the build.
+pub fn doors(domain: &Arc<Domain>, config: &Server) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
+    let limits = Limits::default();
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
+    let (health, health_service) = health::health();
+    let auth = Auth::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
+    let keys = Keys::new(domain.clone());
+    // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
+    let mut services = Routes::from(Router::new())
+        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.message))
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.message))
+        .add_service(health_service);
+    if config.reflection {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        services = services.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    }
+    let grpc = limits::canonical_errors(services.into_axum_router());
+    // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
+    let app = rest::routes(&pool, &grpc).merge(grpc.layer(GrpcWebLayer::new())).fallback(rest::not_found);
+    Ok(Doors { router: limits::guard(app, &config.cors_origins, &limits), health })
+}

@@ -1,10 +1,37 @@
-//! Reading the signing keys at start, and making the first.
+//! Reading the signing keys at start, making the first, and publishing their public halves.
 
+use super::Domain;
 use crate::{
     crypto::{CryptoError, KeyRing, MasterKey, SigningKey},
     store::{self, Store, signing_keys},
-    types::Clock,
+    types::{Clock, Time},
 };
+
+/// The public half of a signing key.
+#[derive(Debug)]
+pub struct VerificationKey {
+    /// PASERK `k4.pid.…`.
+    pub kid: String,
+    /// PASERK `k4.public.…`.
+    pub public_key: String,
+    /// When it begins to sign.
+    pub not_before_time: Time,
+    /// When the last token signed by it has expired.
+    pub not_after_time: Option<Time>,
+}
+
+impl Domain {
+    /// The keys with which services verify access tokens themselves.
+    pub fn verification_keys(&self) -> Vec<VerificationKey> {
+        let public_half = |key: &SigningKey| VerificationKey {
+            kid: key.kid.clone(),
+            public_key: key.paserk(),
+            not_before_time: key.not_before_time,
+            not_after_time: key.not_after_time,
+        };
+        self.keys.published(self.clock.now()).map(public_half).collect()
+    }
+}
 
 /// Why there are no signing keys.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use error::{Error, Result};
+pub use keyring::{LoadError, VerificationKey};
 pub use register::Registration;
 pub use tokens::Issued;
 

@@ -11,7 +11,7 @@ use crate::{
         tokens::{self, Verdict},
     },
     store::{api_keys, sessions, users},
-    types::{KeyId, RateLimit, Scopes, SessionId, Time, UserId},
+    types::{KeyId, Scopes, SessionId, Time, UserId},
 };
 
 /// How long a valid answer may be kept: a revocation is seen within a second.
@@ -166,7 +166,7 @@ impl Domain {
         let principal = Principal::ApiKey { user_id: key.user_id, key_id: key.id, scopes };
         let mut answer = judge(principal, required, expire_time, now);
         if answer.status == Status::Valid {
-            if let Some(limit) = rate_limit_of(&key) {
+            if let Some(limit) = key.rate_limit() {
                 // Each use counts, so no answer may be kept.
                 answer.cacheable_until_time = None;
                 if let Err(retry_after) = self.rate_limits.check(key.id, limit) {
@@ -198,12 +198,6 @@ enum State {
     Alive { owner_scopes: Scopes },
     Disabled,
     Ended,
-}
-
-/// The limit that a key's owner set.
-pub(super) fn rate_limit_of(key: &api_keys::ApiKey) -> Option<RateLimit> {
-    let per = Duration::from_micros(u64::try_from(key.rate_per_micros?).ok()?);
-    RateLimit::new(key.rate_requests?, per).ok()
 }
 
 /// Of a credential that holds: is it good for what was asked?

@@ -1,5 +1,7 @@
 //! API keys and their secrets: a key keeps its id while its secret is rotated.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -8,7 +10,7 @@ use super::{
     Conn, Result, run,
     schema::{api_key_secrets, api_keys, users},
 };
-use crate::types::{Digest, KeyId, Scopes, Time, UserId};
+use crate::types::{Digest, KeyId, RateLimit, Scopes, Time, UserId};
 
 /// A key.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -37,6 +39,14 @@ pub struct ApiKey {
     pub rate_requests: Option<i32>,
     /// The span, in microseconds.
     pub rate_per_micros: Option<i64>,
+}
+
+impl ApiKey {
+    /// The limit that the owner set.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        let per = Duration::from_micros(u64::try_from(self.rate_per_micros?).ok()?);
+        RateLimit::new(self.rate_requests?, per).ok()
+    }
 }
 
 /// What an owner may change of a key.

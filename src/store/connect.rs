@@ -1,5 +1,6 @@
 //! From a URL to a pool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bb8::Pool;
@@ -8,7 +9,7 @@ use diesel_async::{
     AsyncConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod},
 };
-use std::sync::Arc;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -33,10 +34,10 @@ const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WA
 /// Which database, and how much of it.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `sqlite://path` or `postgres://…`. May carry a password: it is never logged.
-    pub url: String,
+    /// `sqlite://path` or `postgres://…`, which may carry a password.
+    pub url: SecretString,
     /// The same database without a pooler in between, for migrations.
-    pub direct_url: String,
+    pub direct_url: SecretString,
     /// Connections at most.
     pub max_connections: u32,
 }
@@ -80,12 +81,13 @@ impl Target {
         Ok(Self::Postgres(Box::new(config), tls))
     }
 
-    /// The file that a SQLite URL names.
-    pub(super) fn sqlite_path(url: &str) -> Option<String> {
-        match Self::parse(url) {
-            Ok(Self::Sqlite(path)) => Some(path),
-            _ => None,
-        }
+}
+
+/// The file that a URL names, if it is one of SQLite.
+pub fn sqlite_path(url: &str) -> Option<String> {
+    match Target::parse(url) {
+        Ok(Target::Sqlite(path)) => Some(path),
+        Ok(Target::Postgres(..)) | Err(_) => None,
     }
 }
 
@@ -144,7 +146,7 @@ impl Store {
     /// When the URL is not understood or the database does not answer.
     pub async fn connect(settings: Settings, clock: Clock) -> Result<Self, ConnectError> {
         let size = settings.max_connections;
-        let pool = match Target::parse(&settings.url)? {
+        let pool = match Target::parse(settings.url.expose_secret())? {
             Target::Postgres(config, tls) => {
                 let shared = Arc::new((config, tls));
                 let manager = manager::<PgConn>(Box::new(move |_| {
@@ -169,7 +171,7 @@ impl Store {
 
     /// One answer, or why not. The pool's own time-out would hide the cause.
     async fn check(&self) -> Result<(), ConnectError> {
-        match Target::parse(&self.settings.url)? {
+        match Target::parse(self.settings.url.expose_secret())? {
             Target::Postgres(config, tls) => postgres(&config, tls.as_ref()).await.map(drop),
             Target::Sqlite(path) => sqlite(&path).await.map(drop),
         }
@@ -178,7 +180,7 @@ impl Store {
 
     /// Whether this is SQLite, and in which file.
     pub fn sqlite_path(&self) -> Option<String> {
-        Target::sqlite_path(&self.settings.url)
+        sqlite_path(self.settings.url.expose_secret())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use diesel::migration::{Migration, MigrationSource};
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
+use secrecy::ExposeSecret;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
@@ -42,7 +43,7 @@ impl Store {
     }
 
     async fn direct(&self) -> Result<super::conn::PgConn> {
-        match Target::parse(&self.settings.direct_url) {
+        match Target::parse(self.settings.direct_url.expose_secret()) {
             Ok(Target::Postgres(config, tls)) => {
                 postgres(&config, tls.as_ref()).await.map_err(|e| Error::Unavailable(e.to_string()))
             }

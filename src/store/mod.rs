@@ -23,5 +23,5 @@ pub mod users;
 
 pub(crate) use conn::run;
 pub use conn::{Conn, Store, Tx};
-pub use connect::{ConnectError, Settings};
+pub use connect::{ConnectError, Settings, sqlite_path};
 pub use error::{Error, Result};

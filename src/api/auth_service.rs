@@ -1,0 +1,193 @@
+//! The handlers of `AuthService`. Each converts in, authorises, calls the domain and converts out.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller::{self, TrustedProxies},
+    convert::{self, Mask, field},
+    pb::{self, auth_service_server::AuthService},
+};
+use crate::{
+    domain::{Client, Domain, Error, Registration, Result, access::Session},
+    types::{DisplayName, Email, Invalid, Password, Scopes, SessionId},
+};
+
+/// The most questions in a batch.
+const MAX_BATCH: usize = 100;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// People: accounts, sessions and tokens; and the question that other services ask.
+pub struct Auth {
+    domain: Arc<Domain>,
+    proxies: TrustedProxies,
+}
+
+impl Auth {
+    /// Handlers over these use cases.
+    pub fn new(domain: Arc<Domain>, proxies: TrustedProxies) -> Self {
+        Self { domain, proxies }
+    }
+
+    fn client<T>(&self, request: &Request<T>) -> Client {
+        caller::client(request, &self.proxies)
+    }
+
+    async fn user<T>(&self, request: &Request<T>) -> Result<Session> {
+        self.domain.authenticate_user(caller::credential(request)?).await
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for Auth {
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Answer<pb::TokenResponse> {
+        let client = self.client(&request);
+        let request = request.into_inner();
+        let registration = Registration {
+            email: field("email", Email::parse(&request.email))?,
+            password: field("password", Password::parse(&request.password))?,
+            name: field("name", DisplayName::parse(&request.name))?,
+        };
+        let issued = self.domain.register(registration, &client).await?;
+        Ok(Response::new(convert::token_response(issued)))
+    }
+
+    async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::TokenResponse> {
+        let client = self.client(&request);
+        let request = request.into_inner();
+        let email = field("email", Email::parse(&request.email))?;
+        let password = field("password", Password::parse(&request.password))?;
+        let issued = self.domain.login(&email, password, &client).await?;
+        Ok(Response::new(convert::token_response(issued)))
+    }
+
+    async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Answer<pb::TokenResponse> {
+        let issued = self.domain.refresh(&request.get_ref().refresh_token).await?;
+        Ok(Response::new(convert::token_response(issued)))
+    }
+
+    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Answer<pb::LogoutResponse> {
+        if let Some(token) = &request.get_ref().refresh_token {
+            self.domain.logout_by_refresh_token(token).await?;
+        } else {
+            let caller = self.user(&request).await?;
+            self.domain.revoke_session(caller.user_id, caller.session_id).await?;
+        }
+        Ok(Response::new(pb::LogoutResponse {}))
+    }
+
+    async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Answer<pb::User> {
+        let caller = self.domain.authenticate(caller::credential(&request)?).await?;
+        let user = self.domain.get_user(caller.user_id()).await?;
+        Ok(Response::new(convert::user(user)))
+    }
+
+    async fn update_me(&self, request: Request<pb::UpdateMeRequest>) -> Answer<pb::User> {
+        let caller = self.user(&request).await?;
+        let request = request.into_inner();
+        let mask = Mask::parse(request.update_mask.as_ref(), &["name"])?;
+        let user = if mask.changes("name", request.name.is_some()) {
+            let name = field("name", DisplayName::parse(&request.name.unwrap_or_default()))?;
+            self.domain.rename_user(caller.user_id, &name).await?
+        } else {
+            self.domain.get_user(caller.user_id).await?
+        };
+        Ok(Response::new(convert::user(user)))
+    }
+
+    async fn delete_me(&self, request: Request<pb::DeleteMeRequest>) -> Answer<pb::DeleteMeResponse> {
+        let caller = self.user(&request).await?;
+        let password = request.into_inner().password;
+        let password = password.map(|text| field("password", Password::parse(&text))).transpose()?;
+        self.domain.delete_user(caller.user_id, password).await?;
+        Ok(Response::new(pb::DeleteMeResponse {}))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Answer<pb::ChangePasswordResponse> {
+        let caller = self.user(&request).await?;
+        let request = request.into_inner();
+        let current = field("current_password", Password::parse(&request.current_password))?;
+        let new = field("new_password", Password::parse(&request.new_password))?;
+        self.domain.change_password(caller, current, new).await?;
+        Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Answer<pb::ListSessionsResponse> {
+        let caller = self.user(&request).await?;
+        let request = request.into_inner();
+        let size = convert::page_size(request.page_size)?;
+        let after = convert::page_token(&request.page_token)?.map(SessionId);
+        let sessions = self.domain.list_sessions(caller.user_id, after, size + 1).await?;
+        let (sessions, next_page_token) = convert::page(sessions, size, |session| session.id.0);
+        let sessions = sessions.into_iter().map(|s| convert::session(s, caller.session_id)).collect();
+        Ok(Response::new(pb::ListSessionsResponse { sessions, next_page_token }))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<pb::RevokeSessionRequest>,
+    ) -> Answer<pb::RevokeSessionResponse> {
+        let caller = self.user(&request).await?;
+        let id = request.get_ref().session_id.parse().map_err(|_| Error::NotFound("session"))?;
+        self.domain.revoke_session(caller.user_id, id).await?;
+        Ok(Response::new(pb::RevokeSessionResponse {}))
+    }
+
+    async fn revoke_all_sessions(
+        &self,
+        request: Request<pb::RevokeAllSessionsRequest>,
+    ) -> Answer<pb::RevokeAllSessionsResponse> {
+        let caller = self.user(&request).await?;
+        let keep = request.get_ref().keep_current.then_some(caller.session_id);
+        let revoked = self.domain.revoke_all_sessions(caller.user_id, keep).await?;
+        let revoked_count = i32::try_from(revoked).unwrap_or(i32::MAX);
+        Ok(Response::new(pb::RevokeAllSessionsResponse { revoked_count }))
+    }
+
+    async fn validate_credential(
+        &self,
+        request: Request<pb::ValidateCredentialRequest>,
+    ) -> Answer<pb::ValidateCredentialResponse> {
+        let request = request.get_ref();
+        let required = convert::scopes("required_scopes", &request.required_scopes)?;
+        let validation = self.domain.validate(&request.credential, &required).await?;
+        Ok(Response::new(convert::validation(validation)))
+    }
+
+    async fn batch_validate_credentials(
+        &self,
+        request: Request<pb::BatchValidateCredentialsRequest>,
+    ) -> Answer<pb::BatchValidateCredentialsResponse> {
+        let requests = &request.get_ref().requests;
+        if requests.len() > MAX_BATCH {
+            return Err(Error::field("requests", Invalid::new(format!("at most {MAX_BATCH}"))).into());
+        }
+        let required = |(at, request): (usize, &pb::ValidateCredentialRequest)| {
+            convert::scopes(&format!("requests[{at}].required_scopes"), &request.required_scopes)
+        };
+        let required: Vec<Scopes> = requests.iter().enumerate().map(required).collect::<Result<_>>()?;
+        let questions =
+            requests.iter().zip(&required).map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes));
+        // One that cannot be answered has no status; the others are answered all the same.
+        let answers = join_all(questions).await.into_iter();
+        let responses = answers.map(|answer| answer.map(convert::validation).unwrap_or_default()).collect();
+        Ok(Response::new(pb::BatchValidateCredentialsResponse { responses }))
+    }
+
+    async fn list_verification_keys(
+        &self,
+        _request: Request<pb::ListVerificationKeysRequest>,
+    ) -> Answer<pb::ListVerificationKeysResponse> {
+        let keys = self.domain.verification_keys().into_iter().map(convert::verification_key).collect();
+        Ok(Response::new(pb::ListVerificationKeysResponse { keys }))
+    }
+}

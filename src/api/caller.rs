@@ -1,0 +1,126 @@
+//! Who calls, as far as the transport can tell: the presented credential, the address and the user agent.
+//!
+//! Handlers of every door read it from the same request, so all doors agree. It is read on demand rather than by a layer:
+//! the hot path, which needs no caller, then pays nothing for it. Whether the credential is worth anything is
+//! `domain::access`'s to say.
+
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use tonic::{Request, metadata::MetadataMap};
+
+use super::server::Peer;
+use crate::{
+    crypto::api_key,
+    domain::{Client, Error},
+    types::Invalid,
+};
+
+/// Networks whose `x-forwarded-for` is believed (S12).
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(Arc<[IpNet]>);
+
+impl TrustedProxies {
+    /// These and no others.
+    pub fn new(networks: &[IpNet]) -> Self {
+        Self(networks.into())
+    }
+
+    fn trust(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client's address: the socket's; or behind trusted proxies the last one in `x-forwarded-for` that is not a
+    /// trusted proxy's. What stands to the left of it, its sender may have made up.
+    fn client(&self, peer: IpAddr, metadata: &MetadataMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let forwarded: Vec<_> =
+            metadata.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+        let mut hops = forwarded.iter().flat_map(|value| value.split(',')).map(str::trim).rev();
+        while self.trust(client) {
+            match hops.next().map(str::parse::<IpAddr>) {
+                Some(Ok(hop)) => client = hop.to_canonical(),
+                Some(Err(_)) | None => break,
+            }
+        }
+        client
+    }
+}
+
+/// The client of a request.
+pub fn client<T>(request: &Request<T>, proxies: &TrustedProxies) -> Client {
+    let metadata = request.metadata();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    // A browser's gRPC-web client cannot set `user-agent`.
+    let user_agent = ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
+    Client {
+        address: peer.map(|peer| proxies.client(peer, metadata)),
+        user_agent: user_agent.unwrap_or_default().to_owned(),
+    }
+}
+
+/// The credential that a request presents, if any. Two are an error, never a choice.
+pub fn credential<T>(request: &Request<T>) -> Result<Option<&str>, Error> {
+    let metadata = request.metadata();
+    let presented = |name: &str| metadata.get_all(name).iter().count();
+    if presented("authorization") + presented("x-api-key") > 1 {
+        return Err(Error::field("authorization", Invalid::new("present one credential, not two")));
+    }
+    if let Some(key) = metadata.get("x-api-key") {
+        let key = key.to_str().ok().filter(|key| key.starts_with(api_key::PREFIX));
+        return key.map(Some).ok_or(Error::InvalidCredential);
+    }
+    let Some(authorization) = metadata.get("authorization") else { return Ok(None) };
+    let (scheme, token) =
+        authorization.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Error::InvalidCredential)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(Error::InvalidCredential) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&'static str, &str)]) -> Request<()> {
+        let mut request = Request::new(());
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
+        request
+    }
+
+    #[test]
+    fn one_credential_in_either_header() {
+        assert!(matches!(credential(&request(&[])), Ok(None)));
+        assert!(matches!(credential(&request(&[("authorization", "Bearer t")])), Ok(Some("t"))));
+        assert!(matches!(credential(&request(&[("authorization", "bearer ak_1")])), Ok(Some("ak_1"))));
+        assert!(matches!(credential(&request(&[("x-api-key", "ak_1")])), Ok(Some("ak_1"))));
+        for headers in [&[("authorization", "Basic dTpw")][..], &[("authorization", "t")], &[("x-api-key", "t")]] {
+            assert!(matches!(credential(&request(headers)), Err(Error::InvalidCredential)), "{headers:?}");
+        }
+        for headers in [
+            [("authorization", "Bearer t"), ("x-api-key", "ak_1")],
+            [("authorization", "Bearer t"), ("authorization", "Bearer u")],
+            [("x-api-key", "ak_1"), ("x-api-key", "ak_1")],
+        ] {
+            assert!(matches!(credential(&request(&headers)), Err(Error::InvalidField { .. })), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_behind_a_trusted_proxy() {
+        // S12
+        let proxies = TrustedProxies::new(&["10.0.0.0/8".parse().unwrap()]);
+        let of = |peer: &str, forwarded: &[&str]| {
+            let headers: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
+            proxies.client(peer.parse().unwrap(), request(&headers).metadata()).to_string()
+        };
+        assert_eq!(of("203.0.113.9", &["1.1.1.1"]), "203.0.113.9");
+        assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
+        assert_eq!(of("10.0.0.1", &["6.6.6.6, 1.1.1.1"]), "1.1.1.1");
+        assert_eq!(of("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.2.3.4"]), "1.1.1.1");
+        assert_eq!(of("10.0.0.1", &["6.6.6.6", "1.1.1.1"]), "1.1.1.1");
+        assert_eq!(of("10.0.0.1", &["junk"]), "10.0.0.1");
+        assert_eq!(of("::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+    }
+}

@@ -1,0 +1,211 @@
+//! Between proto messages, which live only in `api`, and the domain's values.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost_types::{FieldMask, Timestamp};
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use super::pb;
+use crate::{
+    domain::{
+        Error, Issued, Result, VerificationKey,
+        validate::{Principal, Status, Validation},
+    },
+    store::{api_keys::ApiKey, sessions::Session, users::User},
+    types::{Invalid, Scopes, SessionId, Time},
+};
+
+/// Pages: how many rows when the caller does not say, and at most.
+const DEFAULT_PAGE: i32 = 50;
+const MAX_PAGE: i32 = 200;
+/// The last instant of the year 9999, where the calendar of `google.protobuf.Timestamp` ends; in seconds.
+const END_OF_TIME: i64 = 253_402_300_799;
+
+/// Names the field that a value was refused for.
+pub fn field<T>(name: &str, parsed: Result<T, Invalid>) -> Result<T> {
+    parsed.map_err(|invalid| Error::field(name, invalid))
+}
+
+/// Scopes of a request.
+pub fn scopes(name: &str, tokens: &[String]) -> Result<Scopes> {
+    field(name, Scopes::parse(tokens))
+}
+
+pub fn timestamp(time: Time) -> Timestamp {
+    let micros = time.micros();
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
+    Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+pub fn time(name: &str, timestamp: Timestamp) -> Result<Time> {
+    let valid = (0..=END_OF_TIME).contains(&timestamp.seconds) && (0..1_000_000_000).contains(&timestamp.nanos);
+    if !valid {
+        return Err(Error::field(name, Invalid::new("not a time between 1970 and 9999")));
+    }
+    Ok(Time::from_micros(timestamp.seconds * 1_000_000 + i64::from(timestamp.nanos) / 1000))
+}
+
+pub fn duration(name: &str, duration: prost_types::Duration) -> Result<Duration> {
+    Duration::try_from(duration).map_err(|_| Error::field(name, Invalid::new("not a duration of zero or more")))
+}
+
+fn proto_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or_default()
+}
+
+/// How many rows a page has.
+pub fn page_size(page_size: i32) -> Result<i64> {
+    match page_size {
+        0 => Ok(i64::from(DEFAULT_PAGE)),
+        1.. => Ok(i64::from(page_size.min(MAX_PAGE))),
+        _ => Err(Error::field("page_size", Invalid::new("not a number of zero or more"))),
+    }
+}
+
+/// The id behind which a page begins. A page token is the last id of the page before.
+pub fn page_token(token: &str) -> Result<Option<Uuid>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
+    id.map(Some).ok_or_else(|| Error::field("page_token", Invalid::new("not a token that a page came with")))
+}
+
+/// Of one row more than the page holds: the page, and the token of the next if there is one.
+pub fn page<T>(mut rows: Vec<T>, size: i64, id: impl Fn(&T) -> Uuid) -> (Vec<T>, String) {
+    let size = usize::try_from(size).unwrap_or_default();
+    if rows.len() <= size {
+        return (rows, String::new());
+    }
+    rows.truncate(size);
+    let token = rows.last().map(|row| URL_SAFE_NO_PAD.encode(id(row).as_bytes())).unwrap_or_default();
+    (rows, token)
+}
+
+/// Which fields an update changes (AIP-134): those of the mask; all with `*`; without a mask those that are set.
+pub struct Mask<'a> {
+    paths: Option<&'a [String]>,
+}
+
+impl<'a> Mask<'a> {
+    /// Refuses a path that is none of `updatable`.
+    pub fn parse(mask: Option<&'a FieldMask>, updatable: &[&str]) -> Result<Self> {
+        let paths = mask.map(|mask| mask.paths.as_slice()).filter(|paths| !paths.is_empty());
+        for path in paths.unwrap_or_default() {
+            if path != "*" && !updatable.contains(&path.as_str()) {
+                let known = updatable.join(", ");
+                let text = format!("{path:?} is not a field that can be updated; those are {known}");
+                return Err(Error::field("update_mask", Invalid::new(text)));
+            }
+        }
+        Ok(Self { paths })
+    }
+
+    /// Whether `field` changes, given whether the message sets it.
+    pub fn changes(&self, field: &str, is_set: bool) -> bool {
+        self.paths.map_or(is_set, |paths| paths.iter().any(|path| path == field || path == "*"))
+    }
+}
+
+fn scope_list(scopes: &Scopes) -> Vec<String> {
+    scopes.iter().map(str::to_owned).collect()
+}
+
+pub fn token_response(issued: Issued) -> pb::TokenResponse {
+    pb::TokenResponse {
+        access_token: issued.access_token.expose_secret().to_owned(),
+        token_type: "Bearer".to_owned(),
+        expires_in: issued.expires_in,
+        refresh_token: issued.refresh_token.expose_secret().to_owned(),
+        scopes: scope_list(&issued.user.scopes),
+        user: Some(user(issued.user)),
+    }
+}
+
+pub fn user(user: User) -> pb::User {
+    pb::User {
+        id: user.id.to_string(),
+        email: user.email,
+        email_verified: user.email_verified_time.is_some(),
+        name: user.name,
+        scopes: scope_list(&user.scopes),
+        create_time: Some(timestamp(user.create_time)),
+        update_time: Some(timestamp(user.update_time)),
+    }
+}
+
+pub fn session(session: Session, current: SessionId) -> pb::Session {
+    pb::Session {
+        id: session.id.to_string(),
+        create_time: Some(timestamp(session.create_time)),
+        last_used_time: Some(timestamp(session.last_used_time)),
+        expire_time: Some(timestamp(session.expire_time)),
+        ip_address: session.ip_address,
+        user_agent: session.user_agent,
+        current: session.id == current,
+    }
+}
+
+pub fn api_key(key: ApiKey) -> pb::ApiKey {
+    let rate_limit = key.rate_limit();
+    pb::ApiKey {
+        id: key.id.to_string(),
+        name: key.name,
+        hint: key.hint,
+        scopes: scope_list(&key.scopes),
+        create_time: Some(timestamp(key.create_time)),
+        expire_time: key.expire_time.map(timestamp),
+        last_used_time: key.last_used_time.map(timestamp),
+        revoke_time: key.revoke_time.map(timestamp),
+        rate_limit: rate_limit.map(|limit| pb::RateLimit {
+            requests: i32::try_from(limit.requests()).unwrap_or(i32::MAX),
+            per: Some(proto_duration(limit.per())),
+        }),
+    }
+}
+
+pub fn verification_key(key: VerificationKey) -> pb::VerificationKey {
+    pb::VerificationKey {
+        kid: key.kid,
+        public_key: key.public_key,
+        not_before_time: Some(timestamp(key.not_before_time)),
+        not_after_time: key.not_after_time.map(timestamp),
+    }
+}
+
+pub fn validation(validation: Validation) -> pb::ValidateCredentialResponse {
+    use pb::CredentialStatus as S;
+    let status = match validation.status {
+        Status::Valid => S::Valid,
+        Status::Invalid => S::Invalid,
+        Status::Expired => S::Expired,
+        Status::Revoked => S::Revoked,
+        Status::Disabled => S::Disabled,
+        Status::InsufficientScope => S::InsufficientScope,
+        Status::RateLimited => S::RateLimited,
+    };
+    pb::ValidateCredentialResponse {
+        status: status.into(),
+        principal: validation.principal.map(|who| principal(&who)),
+        expire_time: validation.expire_time.map(timestamp),
+        missing_scopes: validation.missing_scopes,
+        retry_after: validation.retry_after.map(proto_duration),
+        cacheable_until_time: validation.cacheable_until_time.map(timestamp),
+    }
+}
+
+fn principal(principal: &Principal) -> pb::Principal {
+    let (kind, session_id, key_id) = match principal {
+        Principal::User { session_id, .. } => (pb::PrincipalType::User, session_id.to_string(), String::new()),
+        Principal::ApiKey { key_id, .. } => (pb::PrincipalType::ApiKey, String::new(), key_id.to_string()),
+    };
+    pb::Principal {
+        r#type: kind.into(),
+        user_id: principal.user_id().to_string(),
+        session_id,
+        key_id,
+        scopes: scope_list(principal.scopes()),
+    }
+}

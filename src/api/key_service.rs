@@ -1,0 +1,125 @@
+//! The handlers of `KeyService`. All need a user's access token: a key cannot make keys (S35).
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller,
+    convert::{self, Mask, field},
+    pb::{self, key_service_server::KeyService},
+};
+use crate::{
+    domain::{
+        Domain, Error, Result,
+        keys::{KeyChange, MAX_GRACE, NewKey},
+    },
+    types::{Invalid, KeyId, KeyName, RateLimit, UserId},
+};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// API keys of the caller.
+pub struct Keys {
+    domain: Arc<Domain>,
+}
+
+impl Keys {
+    /// Handlers over these use cases.
+    pub fn new(domain: Arc<Domain>) -> Self {
+        Self { domain }
+    }
+
+    /// The owner is the caller, never a field of the request (S33).
+    async fn owner<T>(&self, request: &Request<T>) -> Result<UserId> {
+        Ok(self.domain.authenticate_user(caller::credential(request)?).await?.user_id)
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Keys {
+    async fn create_key(&self, request: Request<pb::CreateKeyRequest>) -> Answer<pb::CreateKeyResponse> {
+        let owner = self.owner(&request).await?;
+        let request = request.into_inner();
+        let new = NewKey {
+            name: field("name", KeyName::parse(&request.name))?,
+            scopes: convert::scopes("scopes", &request.scopes)?,
+            expire_time: request.expire_time.map(|time| convert::time("expire_time", time)).transpose()?,
+            rate_limit: request.rate_limit.map(rate_limit).transpose()?,
+        };
+        let (key, secret) = self.domain.create_key(owner, new).await?;
+        let secret = secret.expose_secret().to_owned();
+        Ok(Response::new(pb::CreateKeyResponse { key: Some(convert::api_key(key)), secret }))
+    }
+
+    async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
+        let owner = self.owner(&request).await?;
+        let request = request.into_inner();
+        let size = convert::page_size(request.page_size)?;
+        let after = convert::page_token(&request.page_token)?.map(KeyId);
+        let keys = self.domain.list_keys(owner, after, size + 1).await?;
+        let (keys, next_page_token) = convert::page(keys, size, |key| key.id.0);
+        let keys = keys.into_iter().map(convert::api_key).collect();
+        Ok(Response::new(pb::ListKeysResponse { keys, next_page_token }))
+    }
+
+    async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::ApiKey> {
+        let owner = self.owner(&request).await?;
+        let key = self.domain.get_key(owner, key_id(&request.get_ref().key_id)?).await?;
+        Ok(Response::new(convert::api_key(key)))
+    }
+
+    async fn update_key(&self, request: Request<pb::UpdateKeyRequest>) -> Answer<pb::ApiKey> {
+        let owner = self.owner(&request).await?;
+        let request = request.into_inner();
+        let id = key_id(&request.key_id)?;
+        let mask =
+            Mask::parse(request.update_mask.as_ref(), &["name", "scopes", "expire_time", "rate_limit"])?;
+        let mut change = KeyChange::default();
+        if mask.changes("name", request.name.is_some()) {
+            change.name = Some(field("name", KeyName::parse(&request.name.unwrap_or_default()))?);
+        }
+        if mask.changes("scopes", !request.scopes.is_empty()) {
+            change.scopes = Some(convert::scopes("scopes", &request.scopes)?);
+        }
+        if mask.changes("expire_time", request.expire_time.is_some()) {
+            let time = request.expire_time.map(|time| convert::time("expire_time", time));
+            change.expire_time = Some(time.transpose()?);
+        }
+        if mask.changes("rate_limit", request.rate_limit.is_some()) {
+            change.rate_limit = Some(request.rate_limit.map(rate_limit).transpose()?);
+        }
+        let key = self.domain.update_key(owner, id, change).await?;
+        Ok(Response::new(convert::api_key(key)))
+    }
+
+    async fn rotate_key(&self, request: Request<pb::RotateKeyRequest>) -> Answer<pb::RotateKeyResponse> {
+        let owner = self.owner(&request).await?;
+        let request = request.into_inner();
+        let id = key_id(&request.key_id)?;
+        let grace = request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
+        if grace > MAX_GRACE {
+            return Err(Error::field("grace_period", Invalid::new("at most 7 days")).into());
+        }
+        let (key, secret) = self.domain.rotate_key(owner, id, grace).await?;
+        let secret = secret.expose_secret().to_owned();
+        Ok(Response::new(pb::RotateKeyResponse { key: Some(convert::api_key(key)), secret }))
+    }
+
+    async fn revoke_key(&self, request: Request<pb::RevokeKeyRequest>) -> Answer<pb::RevokeKeyResponse> {
+        let owner = self.owner(&request).await?;
+        self.domain.revoke_key(owner, key_id(&request.get_ref().key_id)?).await?;
+        Ok(Response::new(pb::RevokeKeyResponse {}))
+    }
+}
+
+/// A malformed id is no key's.
+fn key_id(text: &str) -> Result<KeyId> {
+    text.parse().map_err(|_| Error::NotFound("key"))
+}
+
+fn rate_limit(limit: pb::RateLimit) -> Result<RateLimit> {
+    let per = limit.per.ok_or_else(|| Error::field("rate_limit.per", Invalid::new("a duration is required")))?;
+    field("rate_limit", RateLimit::new(limit.requests, convert::duration("rate_limit.per", per)?))
+}

@@ -1,0 +1,201 @@
+//! Wiring: from a configuration to a running service. It alone knows all rooms.
+
+mod lock_file;
+mod master_key;
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{self, server},
+    config::{Config, Registration},
+    crypto::{
+        password::{Params, PasswordHasher, StartError as HasherError},
+        tokens::Parties,
+    },
+    domain::{Domain, LoadError, Settings},
+    store::{self, ConnectError, Store},
+    types::{Clock, Scopes},
+    worker,
+};
+use lock_file::LockFile;
+
+/// A service that is ready to run. Its port is bound, so that its address is known and calls may already queue.
+pub struct App {
+    listener: TcpListener,
+    doors: api::Doors,
+    domain: Arc<Domain>,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+    _lock: Option<LockFile>,
+}
+
+/// Why the service does not start. One line each, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value that only its use shows to be wrong.
+    #[error("{key}: {problem}")]
+    Config {
+        /// The configuration key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// The database does not answer, or is in use.
+    #[error("database.url: {0}")]
+    Database(String),
+    /// The port cannot be bound.
+    #[error("server.listen: cannot listen on {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// A fault of ours, or a broken machine.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<ConnectError> for StartError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Url(problem) => Self::Config { key: "database.url", problem },
+            ConnectError::Unavailable(cause) => Self::Database(cause),
+        }
+    }
+}
+
+impl From<store::Error> for StartError {
+    fn from(error: store::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Store(error) => error.into(),
+            LoadError::WrongMasterKey(_) => {
+                Self::Config { key: "secrets.master_key", problem: error.to_string() }
+            }
+            LoadError::Crypto(error) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl App {
+    /// Opens everything that the service needs, and binds its port.
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let address = config.server.listen;
+        let listener =
+            TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })?;
+        let store = connect(config, clock.clone()).await?;
+        // One process a file: a second would not see what the first keeps in memory.
+        let lock = store.sqlite_path().map(|path| LockFile::acquire(Path::new(&path))).transpose()?;
+        ready_schema(config, &store).await?;
+        let domain = Arc::new(domain(config, store, clock).await?);
+        let doors = api::doors(&domain, &config.server)
+            .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
+        let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
+        Ok(Self { listener, doors, domain, drain_delay, drain_timeout, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` resolves, then drains: first it is known to be going away, after `server.drain_delay` it
+    /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, doors, domain, drain_delay, drain_timeout, _lock } = self;
+        let api::Doors { router, health } = doors;
+        let background = tokio::spawn(worker::run(domain.clone(), health.clone()));
+        let goodbye = async move {
+            shutdown.await;
+            background.abort();
+            health.going_away().await;
+            tracing::info!("draining");
+            tokio::time::sleep(drain_delay).await;
+        };
+        let cut = server::serve(listener, router, server::Limits::default(), goodbye, drain_timeout).await;
+        if cut > 0 {
+            tracing::warn!(connections = cut, "cut after server.drain_timeout");
+        }
+        worker::finish(&domain).await;
+    }
+}
+
+/// Opens the database that the configuration names.
+pub async fn connect(config: &Config, clock: Clock) -> Result<Store, StartError> {
+    let settings = store::Settings {
+        url: config.database.url.clone(),
+        direct_url: config.database.direct_url.clone(),
+        max_connections: config.database.max_connections,
+    };
+    Ok(Store::connect(settings, clock).await?)
+}
+
+/// Migrates, or makes sure that nothing is pending.
+pub async fn ready_schema(config: &Config, store: &Store) -> Result<(), StartError> {
+    if config.database.migrate_on_start {
+        for name in store.migrate().await? {
+            tracing::info!(name, "migrated");
+        }
+        return Ok(());
+    }
+    match store.pending_migrations().await?.as_slice() {
+        [] => Ok(()),
+        pending => Err(StartError::Database(format!(
+            "migrations are pending ({}); run `countersign migrate`, or set database.migrate_on_start",
+            pending.join(", ")
+        ))),
+    }
+}
+
+/// The use cases over an open database with the right schema.
+pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domain, StartError> {
+    let master_key = master_key::obtain(config, &store).await?;
+    let passwords = &config.passwords;
+    let params = Params {
+        memory_kib: passwords.memory_kib,
+        iterations: passwords.iterations,
+        parallelism: passwords.parallelism,
+    };
+    let hasher = PasswordHasher::start(params, passwords.max_concurrent, passwords.max_queue).map_err(
+        |error| match error {
+            HasherError::Params(_) => {
+                StartError::Config { key: "passwords.memory_kib", problem: error.to_string() }
+            }
+            HasherError::Thread(_) => StartError::Internal(error.to_string()),
+        },
+    )?;
+    Ok(Domain::start(store, clock, hasher, master_key, settings(config)?).await?)
+}
+
+fn settings(config: &Config) -> Result<Settings, StartError> {
+    let default_scopes = Scopes::parse(&config.accounts.default_scopes)
+        .map_err(|invalid| StartError::Config { key: "accounts.default_scopes", problem: invalid.0 })?;
+    Ok(Settings {
+        parties: Parties {
+            issuer: config.server.public_url.clone(),
+            audience: config.tokens.audience.clone(),
+        },
+        access_ttl: config.tokens.access_ttl,
+        refresh_ttl: config.tokens.refresh_ttl,
+        refresh_idle: config.tokens.refresh_idle,
+        refresh_reuse_grace: config.tokens.refresh_reuse_grace,
+        min_password_length: config.passwords.min_length,
+        registration_open: config.accounts.registration == Registration::Open,
+        default_scopes,
+    })
+}
+
+/// Where SQLite's master key is kept when none is configured.
+pub fn generated_master_key(config: &Config) -> Option<std::path::PathBuf> {
+    let path = store::sqlite_path(config.database.url.expose_secret())?;
+    config.secrets.master_key.is_none().then(|| master_key::path_beside(Path::new(&path)))
+}

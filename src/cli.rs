@@ -1,0 +1,82 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A standalone authentication service: signs people up and in, keeps sessions and API keys, and tells other services
+/// over gRPC whose credential this is and what it may do.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where the configuration comes from, beside the environment.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const EXIT_CODES: &str = "\
+Configuration: flags go before COUNTERSIGN_<SECTION>__<KEY> in the environment, before the file, before the defaults.
+`countersign config` shows what is in effect and where it was set.
+
+Exit codes: 0 done; 1 the answer is no (`migrate --check`, `healthcheck`) or the command failed; 64 bad usage or
+configuration; 69 the database or the port is not available; 70 an internal error.";
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The configuration file [default: countersign.toml, if it is there]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Where to listen, as ADDRESS:PORT; sets server.listen
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// sqlite://PATH or postgres://…; sets database.url
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+impl Options {
+    /// The flags that set configuration keys: key, flag, value.
+    pub fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
+        let flags =
+            [("server.listen", "--listen", &self.listen), ("database.url", "--database-url", &self.database_url)];
+        flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value.clone()?))).collect()
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Migrate the database and serve until SIGTERM or SIGINT, then drain
+    Serve,
+    /// Apply pending migrations and exit
+    Migrate {
+        /// Apply nothing; exit 1 if any is pending
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print the effective configuration, secrets masked, and where each value was set
+    Config,
+    /// Ask the running service whether it is ready; exit 0 or 1
+    Healthcheck,
+    /// Administer users, straight on the database
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+/// Administration of users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make an account, also where registration is closed, and print its id. The password is read from standard input
+    Create {
+        /// The e-mail address
+        #[arg(long)]
+        email: String,
+        /// The display name
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+}

@@ -1,0 +1,59 @@
+//! `countersign serve`
+
+use std::{net::SocketAddr, process};
+
+use countersign::{
+    app::{self, App},
+    config::{Config, LogFormat},
+    types::Clock,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, print};
+use crate::Exit;
+
+/// What a shell reports of a process that was ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Serves until the first signal, then drains; a second one ends it at once.
+pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let app = App::build(config, Clock::System).await?;
+    let address = app.address()?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on {address}");
+    if config.telemetry.log_format == LogFormat::Text {
+        print(&welcome(config, address))?;
+    }
+    let shutdown = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::warn!("second signal: ending at once");
+            process::exit(INTERRUPTED);
+        });
+    };
+    app.run_until(shutdown).await;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Where it listens, and something to paste.
+fn welcome(config: &Config, address: SocketAddr) -> String {
+    let key = app::generated_master_key(config).map_or_else(String::new, |path| {
+        format!("  master key  {} (back it up with the database)\n", path.display())
+    });
+    format!(
+        r#"
+Countersign {version}
+  listening   http://{address} (gRPC, gRPC-web and REST)
+  openapi     http://{address}/openapi.json
+{key}
+Try it in another terminal:
+
+  curl -s http://{address}/api/v1/auth/register -H 'content-type: application/json' \
+    -d '{{"email": "user@example.com", "password": "securepass", "name": "Alice"}}'
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
