@@ -2,4 +2,5 @@
 
 pub mod codec;
 pub mod pb;
+pub mod rest;
 pub mod status;
