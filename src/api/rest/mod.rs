@@ -19,7 +19,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts, uri::PathAndQuery},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, on},
+    routing::{MethodFilter, get, on},
 };
 use http_body_util::LengthLimitError;
 use prost_reflect::{
@@ -29,11 +29,12 @@ use tonic::{client::Grpc, metadata::MetadataMap};
 
 use self::{dynamic::Dynamic, json::Object};
 use super::{
+    openapi,
     pb::ErrorReason,
     status::{Problem, Violation},
 };
 
-use self::binding::{Binding, bindings};
+pub(super) use self::binding::{Binding, bindings};
 
 /// Bytes of a body that are read (S60).
 const BODY_LIMIT: usize = 64 * 1024;
@@ -59,9 +60,9 @@ const NOT_METADATA: [header::HeaderName; 15] = [
     header::UPGRADE,
 ];
 
-/// The REST door to `grpc`. Every unary RPC of `pool` that has an annotation has a route.
+/// The REST door to `grpc`, and `/openapi.json`. Every unary RPC of `pool` that has an annotation has a route.
 pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Router {
-    let mut router = Router::new();
+    let mut router = Router::new().route("/openapi.json", get(async || (JSON, openapi::DOCUMENT)));
     for binding in bindings(pool) {
         let Ok(filter) = MethodFilter::try_from(binding.verb.clone()) else { continue };
         let path = binding.path.clone();

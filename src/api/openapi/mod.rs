@@ -1,0 +1,58 @@
+//! The `OpenAPI` 3.1 document of the REST door. It is checked in as `docs/openapi.json` and served from there; the generator,
+//! which makes it of the protos, runs in a test that fails when the file is stale.
+
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod schema;
+
+/// What `/openapi.json` answers with.
+pub(super) const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, env, fs};
+
+    use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::{pb, rest::bindings};
+
+    fn pool() -> DescriptorPool {
+        DescriptorPool::decode(pb::DESCRIPTORS).unwrap()
+    }
+
+    #[test]
+    fn document_is_current() {
+        let document = format!("{:#}\n", generate::document(&pool()));
+        if env::var_os("UPDATE_OPENAPI").is_some() {
+            fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"), &document).unwrap();
+        } else {
+            assert!(document == DOCUMENT, "docs/openapi.json is stale: run the tests with UPDATE_OPENAPI=1");
+        }
+    }
+
+    #[test]
+    fn every_rpc_says_once_who_may_call_it() {
+        let mut named: Vec<_> =
+            generate::CALLERS.iter().flat_map(|(_, rpcs)| rpcs.split_whitespace()).collect();
+        let mut rpcs: Vec<_> = bindings(&pool()).map(|binding| binding.method.name().to_owned()).collect();
+        named.sort_unstable();
+        rpcs.sort_unstable();
+        assert_eq!(named, rpcs);
+    }
+
+    #[test]
+    fn the_examples_are_messages() {
+        let examples: BTreeMap<String, BTreeMap<String, Value>> =
+            serde_json::from_str(generate::EXAMPLES).unwrap();
+        let strict = DeserializeOptions::new().deny_unknown_fields(true);
+        for (rpc, example) in examples {
+            let method = bindings(&pool()).map(|binding| binding.method).find(|m| m.name() == rpc).unwrap();
+            for (message, side) in [(method.input(), "request"), (method.output(), "response")] {
+                DynamicMessage::deserialize_with_options(message, example[side].clone(), &strict).unwrap();
+            }
+        }
+    }
+}
