@@ -41,8 +41,10 @@ pub struct Options {
 impl Options {
     /// The flags that set configuration keys: key, flag, value.
     pub fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
-        let flags =
-            [("server.listen", "--listen", &self.listen), ("database.url", "--database-url", &self.database_url)];
+        let flags = [
+            ("server.listen", "--listen", &self.listen),
+            ("database.url", "--database-url", &self.database_url),
+        ];
         flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value.clone()?))).collect()
     }
 }

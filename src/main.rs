@@ -69,7 +69,9 @@ async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result
         Command::Migrate { check } => commands::migrate::run(config, *check).await,
         Command::Config => commands::print(&Config::render(settings)),
         Command::Healthcheck => commands::healthcheck::run(config).await,
-        Command::User(UserCommand::Create { email, name }) => commands::user::create(config, email, name).await,
+        Command::User(UserCommand::Create { email, name }) => {
+            commands::user::create(config, email, name).await
+        }
     }
 }
 

@@ -175,8 +175,10 @@ impl AuthService for Auth {
             convert::scopes(&format!("requests[{at}].required_scopes"), &request.required_scopes)
         };
         let required: Vec<Scopes> = requests.iter().enumerate().map(required).collect::<Result<_>>()?;
-        let questions =
-            requests.iter().zip(&required).map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes));
+        let questions = requests
+            .iter()
+            .zip(&required)
+            .map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes));
         // One that cannot be answered has no status; the others are answered all the same.
         let answers = join_all(questions).await.into_iter();
         let responses = answers.map(|answer| answer.map(convert::validation).unwrap_or_default()).collect();

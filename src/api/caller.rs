@@ -52,7 +52,8 @@ pub fn client<T>(request: &Request<T>, proxies: &TrustedProxies) -> Client {
     let metadata = request.metadata();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     // A browser's gRPC-web client cannot set `user-agent`.
-    let user_agent = ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
+    let user_agent =
+        ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
     Client {
         address: peer.map(|peer| proxies.client(peer, metadata)),
         user_agent: user_agent.unwrap_or_default().to_owned(),
@@ -94,7 +95,9 @@ mod tests {
         assert!(matches!(credential(&request(&[("authorization", "Bearer t")])), Ok(Some("t"))));
         assert!(matches!(credential(&request(&[("authorization", "bearer ak_1")])), Ok(Some("ak_1"))));
         assert!(matches!(credential(&request(&[("x-api-key", "ak_1")])), Ok(Some("ak_1"))));
-        for headers in [&[("authorization", "Basic dTpw")][..], &[("authorization", "t")], &[("x-api-key", "t")]] {
+        for headers in
+            [&[("authorization", "Basic dTpw")][..], &[("authorization", "t")], &[("x-api-key", "t")]]
+        {
             assert!(matches!(credential(&request(headers)), Err(Error::InvalidCredential)), "{headers:?}");
         }
         for headers in [

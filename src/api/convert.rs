@@ -40,7 +40,8 @@ pub fn timestamp(time: Time) -> Timestamp {
 }
 
 pub fn time(name: &str, timestamp: Timestamp) -> Result<Time> {
-    let valid = (0..=END_OF_TIME).contains(&timestamp.seconds) && (0..1_000_000_000).contains(&timestamp.nanos);
+    let valid =
+        (0..=END_OF_TIME).contains(&timestamp.seconds) && (0..1_000_000_000).contains(&timestamp.nanos);
     if !valid {
         return Err(Error::field(name, Invalid::new("not a time between 1970 and 9999")));
     }
@@ -48,7 +49,8 @@ pub fn time(name: &str, timestamp: Timestamp) -> Result<Time> {
 }
 
 pub fn duration(name: &str, duration: prost_types::Duration) -> Result<Duration> {
-    Duration::try_from(duration).map_err(|_| Error::field(name, Invalid::new("not a duration of zero or more")))
+    Duration::try_from(duration)
+        .map_err(|_| Error::field(name, Invalid::new("not a duration of zero or more")))
 }
 
 fn proto_duration(duration: Duration) -> prost_types::Duration {
@@ -198,7 +200,9 @@ pub fn validation(validation: Validation) -> pb::ValidateCredentialResponse {
 
 fn principal(principal: &Principal) -> pb::Principal {
     let (kind, session_id, key_id) = match principal {
-        Principal::User { session_id, .. } => (pb::PrincipalType::User, session_id.to_string(), String::new()),
+        Principal::User { session_id, .. } => {
+            (pb::PrincipalType::User, session_id.to_string(), String::new())
+        }
         Principal::ApiKey { key_id, .. } => (pb::PrincipalType::ApiKey, String::new(), key_id.to_string()),
     };
     pb::Principal {

@@ -98,7 +98,8 @@ impl KeyService for Keys {
         let owner = self.owner(&request).await?;
         let request = request.into_inner();
         let id = key_id(&request.key_id)?;
-        let grace = request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
+        let grace =
+            request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
         if grace > MAX_GRACE {
             return Err(Error::field("grace_period", Invalid::new("at most 7 days")).into());
         }
@@ -120,6 +121,7 @@ fn key_id(text: &str) -> Result<KeyId> {
 }
 
 fn rate_limit(limit: pb::RateLimit) -> Result<RateLimit> {
-    let per = limit.per.ok_or_else(|| Error::field("rate_limit.per", Invalid::new("a duration is required")))?;
+    let per =
+        limit.per.ok_or_else(|| Error::field("rate_limit.per", Invalid::new("a duration is required")))?;
     field("rate_limit", RateLimit::new(limit.requests, convert::duration("rate_limit.per", per)?))
 }

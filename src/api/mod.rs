@@ -48,7 +48,10 @@ pub struct Doors {
 ///
 /// # Errors
 /// When the embedded descriptors cannot be read: a fault of the build.
-pub fn doors(domain: &Arc<Domain>, config: &Server) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
+pub fn doors(
+    domain: &Arc<Domain>,
+    config: &Server,
+) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let (health, health_service) = health::health();

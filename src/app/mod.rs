@@ -165,14 +165,15 @@ pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domai
         iterations: passwords.iterations,
         parallelism: passwords.parallelism,
     };
-    let hasher = PasswordHasher::start(params, passwords.max_concurrent, passwords.max_queue).map_err(
-        |error| match error {
-            HasherError::Params(_) => {
-                StartError::Config { key: "passwords.memory_kib", problem: error.to_string() }
+    let hasher =
+        PasswordHasher::start(params, passwords.max_concurrent, passwords.max_queue).map_err(|error| {
+            match error {
+                HasherError::Params(_) => {
+                    StartError::Config { key: "passwords.memory_kib", problem: error.to_string() }
+                }
+                HasherError::Thread(_) => StartError::Internal(error.to_string()),
             }
-            HasherError::Thread(_) => StartError::Internal(error.to_string()),
-        },
-    )?;
+        })?;
     Ok(Domain::start(store, clock, hasher, master_key, settings(config)?).await?)
 }
 

@@ -8,7 +8,9 @@ use std::{
 use countersign::config::Config;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::timeout;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Failure, print};
 use crate::Exit;
@@ -19,12 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Asks `grpc.health.v1` where the configuration says that the service listens.
 pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
     let address = reachable(config.server.listen);
-    let origin = format!("http://{address}").parse().map_err(|e| Failure::Usage(format!("server.listen: {e}")))?;
+    let origin =
+        format!("http://{address}").parse().map_err(|e| Failure::Usage(format!("server.listen: {e}")))?;
     let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let mut client = HealthClient::with_origin(http, origin);
     let answer = match timeout(PATIENCE, client.check(HealthCheckRequest::default())).await {
         Ok(Ok(answer)) => answer.into_inner().status(),
-        Ok(Err(status)) => return Err(Failure::Refused(format!("{address} does not answer: {}", status.message()))),
+        Ok(Err(status)) => {
+            return Err(Failure::Refused(format!("{address} does not answer: {}", status.message())));
+        }
         Err(_) => return Err(Failure::Refused(format!("{address} does not answer within {PATIENCE:?}"))),
     };
     if answer == ServingStatus::Serving {

@@ -11,10 +11,10 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ipnet::IpNet;
+use secrecy::zeroize::Zeroizing;
 use secrecy::{SecretBox, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use secrecy::zeroize::Zeroizing;
 
 type Parsed<T> = Result<T, String>;
 

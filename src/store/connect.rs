@@ -80,7 +80,6 @@ impl Target {
         }
         Ok(Self::Postgres(Box::new(config), tls))
     }
-
 }
 
 /// The file that a URL names, if it is one of SQLite.

@@ -2,8 +2,8 @@
 
 use diesel::migration::{Migration, MigrationSource};
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
-use secrecy::ExposeSecret;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use secrecy::ExposeSecret;
 
 use super::{
     Error, Result, Store,

@@ -1,0 +1,265 @@
+//! What a call must satisfy before a handler sees it, and what every answer carries: content types (S52), CORS (S53),
+//! response headers (S55), the size and time of a call (S60), canonical errors and caught panics (S64). What a
+//! connection may take is `server`'s. `app` wraps the merged router in [`guard`] and the gRPC one in [`canonical_errors`].
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::Request,
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method,
+        header::{
+            AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+        request::Parts,
+    },
+    response::Response,
+    routing::Route,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use tower::{Service, ServiceBuilder, layer::layer_fn, util::MapResponseLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::{
+    door::{Door, content_type, is_grpc_path},
+    pb::ErrorReason as Reason,
+    server::Limits,
+    status::Problem,
+};
+
+/// How much of a refused body is read and forgotten. An HTTP/1.1 connection that is closed with data unread is reset,
+/// and then the caller never sees why it was refused.
+const FORGOTTEN: usize = 4 * 1024 * 1024;
+
+/// Wraps the merged router of all doors, once its fallback is set. The layers, outermost first:
+///
+/// 1. `nosniff`, on whatever the others answer.
+/// 2. CORS, so that a preflight, which has no content type and no credential, is answered before anything is asked of
+///    it, and so that a page may read the refusals of what follows.
+/// 3. The checks of [`Guard`], which know the door and so give a panic, a deadline and a refusal its form.
+pub fn guard(app: Router, cors_origins: &[String], limits: &Limits) -> Router {
+    let limits = *limits;
+    let layers = ServiceBuilder::new()
+        .layer(MapResponseLayer::new(nosniff))
+        .option_layer(cors(cors_origins))
+        .layer(layer_fn(move |inner| Guard { inner, limits }));
+    app.layer(layers)
+}
+
+/// Wraps the gRPC router, inside of gRPC-web: an error that tonic made itself tells of internals and carries no
+/// `ErrorInfo`, so it is put in our words (S64).
+pub fn canonical_errors(grpc: Router) -> Router {
+    grpc.layer(MapResponseLayer::new(|response: Response| {
+        let headers = response.headers();
+        if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
+            return response;
+        }
+        match Status::from_header_map(headers) {
+            Some(status) if status.code() != Code::Ok => Problem::canonical(status).into_http(),
+            _ => response,
+        }
+    }))
+}
+
+fn nosniff(mut response: Response) -> Response {
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// CORS for exactly these origins (S53), and none at all without any. Without credentials: there are no cookies here.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins = origins.to_vec();
+    let listed =
+        move |origin: &HeaderValue, _: &Parts| origins.iter().any(|listed| listed.as_bytes() == origin);
+    let name = HeaderName::from_static;
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(listed))
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            name("x-api-key"),
+            name("x-grpc-web"),
+            name("x-user-agent"),
+            name("grpc-timeout"),
+        ])
+        .expose_headers([
+            RETRY_AFTER,
+            WWW_AUTHENTICATE,
+            name("grpc-status"),
+            name("grpc-message"),
+            name("grpc-status-details-bin"),
+        ])
+        .max_age(Duration::from_hours(2));
+    Some(layer)
+}
+
+/// One service instead of a layer each: they share the door, and the hot path pays for one future.
+#[derive(Clone)]
+struct Guard {
+    inner: Route,
+    limits: Limits,
+}
+
+impl Service<Request> for Guard {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let limits = self.limits;
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        Box::pin(async move {
+            let door = Door::of(&request);
+            let path = request.uri().path();
+            let private = is_grpc_path(path) || path.starts_with("/api/");
+            let outcome = match patience(request.headers(), limits.call) {
+                Err(problem) => Err(problem),
+                Ok(patience) => {
+                    let call = async {
+                        let request = admit(request, door, limits.message).await?;
+                        catch(async { inner.call(request).await }).await
+                    };
+                    timeout(patience, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
+                }
+            };
+            let mut response = match outcome {
+                Ok(Ok(response)) => response,
+                Err(problem) => door.answer(problem),
+            };
+            if private {
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// Lets a request pass that is of a served content type (S52) and size (S60). A REST body is read here, so that it is
+/// never longer than a message; gRPC's is read by tonic, which looks at a frame's length first.
+async fn admit(request: Request, door: Door, message: usize) -> Result<Request, Problem> {
+    let (parts, mut body) = request.into_parts();
+    let longest = door.body_bytes(message);
+    if let Err(problem) = fits(&parts, &body, door, longest) {
+        forget(&parts, body).await;
+        return Err(problem);
+    }
+    if let Door::Grpc(name) = door {
+        let mut request = Request::from_parts(parts, body);
+        // tonic-web compares it byte for byte.
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(name));
+        return Ok(request);
+    }
+    let bytes = match Limited::new(&mut body, longest).collect().await {
+        Ok(read) => read.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            forget(&parts, body).await;
+            return Err(Reason::TooLarge.into());
+        }
+        Err(_) => return Err(Problem::new(Reason::InvalidField, "the body could not be read")),
+    };
+    if !bytes.is_empty() && !parts.headers.contains_key(CONTENT_TYPE) {
+        return Err(not_json());
+    }
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// What the head of a request already tells.
+fn fits(parts: &Parts, body: &Body, door: Door, longest: usize) -> Result<(), Problem> {
+    if is_grpc_path(parts.uri.path()) {
+        if parts.method != Method::POST {
+            return Err(Reason::MethodNotAllowed.into());
+        }
+        if door == Door::Rest {
+            let text = "send application/grpc over HTTP/2, or application/grpc-web";
+            return Err(Problem::new(Reason::UnsupportedMediaType, text));
+        }
+    } else if let Some(given) = content_type(&parts.headers) {
+        // Some clients name a type with every GET.
+        let bodiless = parts.method.is_safe() && body.is_end_stream();
+        if !bodiless && !given.eq_ignore_ascii_case("application/json") {
+            return Err(not_json());
+        }
+    }
+    if body.size_hint().lower() > longest as u64 {
+        return Err(Reason::TooLarge.into());
+    }
+    Ok(())
+}
+
+fn not_json() -> Problem {
+    Problem::new(Reason::UnsupportedMediaType, "send application/json")
+}
+
+/// Reads a refused body to its end, see [`FORGOTTEN`]. A caller that expects `100 Continue` has not sent it yet.
+async fn forget(parts: &Parts, body: Body) {
+    if !parts.headers.contains_key(EXPECT) {
+        let mut body = Limited::new(body, FORGOTTEN);
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+}
+
+/// How long the caller and we are willing to wait: `grpc-timeout` is at most eight digits and a unit.
+fn patience(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(most) };
+    value.to_str().ok().and_then(parse_timeout).map(|asked| asked.min(most)).ok_or_else(|| {
+        Problem::new(Reason::InvalidField, "grpc-timeout is at most eight digits and one of H M S m u n")
+    })
+}
+
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let amount = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_hours(amount),
+        "M" => Duration::from_mins(amount),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// A panic ends the one call that it happened in (S64). tower-http's layer cannot do it: its answer does not know the door.
+async fn catch<F: Future>(call: F) -> Result<F::Output, Problem> {
+    let mut call = pin!(call);
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => {
+            tracing::error!(panic = text_of(&*panic), "a call panicked");
+            Poll::Ready(Err(Reason::Internal.into()))
+        }
+    })
+    .await
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref().copied()).unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The accept loop: what a connection may cost, and how all of them end. Neither axum's server nor tonic's sets every
+//! limit of S60. It knows nothing of calls (those are [`super::limits`]); `app` runs it, once for each listener.
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, http::Request};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustix::process::{Resource, getrlimit};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The address at the other end of the connection, in the extensions of each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// What a connection and a call may take (S60). They are not configuration: nobody has needed other values.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a message, on every door.
+    pub message: usize,
+    /// Bytes of a request's headers. HTTP/1.1 reads into a buffer of this size, which may not be below 8 KiB.
+    pub headers: u32,
+    /// Calls at once on one HTTP/2 connection; more are refused.
+    pub streams: u32,
+    /// From a request's headers to its answer's.
+    pub call: Duration,
+    /// From a connection's start, or from the answer before, to the end of a request's headers. So it is also how
+    /// long an HTTP/1.1 connection may be idle.
+    pub head: Duration,
+    /// How long an HTTP/2 connection may be silent before it is pinged.
+    pub ping: Duration,
+    /// How long a ping may go unanswered.
+    pub pong: Duration,
+    /// How old a connection may grow, give or take a tenth. Then it takes no new calls and is cut after `call`, by
+    /// when its last call is over. This spreads clients over new replicas and ends what answers pings forever.
+    pub age: Duration,
+    /// Connections at once. Services and proxies send many calls over few of these, so it is far above need, and
+    /// so many idle ones still fit a small container's memory.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 64 * 1024,
+            headers: 16 * 1024,
+            streams: 128,
+            call: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(10),
+            age: Duration::from_mins(10),
+            connections: 10_000,
+        }
+    }
+}
+
+/// Serves `app` until `shutdown` resolves. Then no new connection is taken, each open one is told to go away, and calls
+/// that are under way have `drain` to finish. Returns how many connections had to be cut.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) -> usize {
+    let room = room(limits.connections);
+    let server = Arc::new(Server { http: http(&limits), app, limits, stop: CancellationToken::new() });
+    let mut shutdown = pin!(shutdown);
+    let mut open = JoinSet::new();
+    let mut full = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = open.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) if open.len() < room => {
+                full = false;
+                let server = Arc::clone(&server);
+                open.spawn(async move { server.connection(socket, peer).await });
+            }
+            // Closed at once rather than left waiting in the kernel's queue, where a client believes that it is
+            // connected and waits for its deadline: so it can go to another replica.
+            Ok(_) if full => {}
+            Ok(_) => {
+                full = true;
+                tracing::warn!(connections = room, "as many connections as there may be; closing new ones");
+            }
+            // The peer left before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // No descriptors, say. It may pass, so it never ends the loop.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+    drop(listener);
+    server.stop.cancel();
+    let _ = timeout(drain, async { while open.join_next().await.is_some() {} }).await;
+    let cut = open.len();
+    open.shutdown().await;
+    cut
+}
+
+/// How many connections there is room for: each is a file descriptor, and the database needs some too.
+fn room(wanted: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    let room = files.map_or(wanted, |files| wanted.min(files / 4 * 3));
+    if room < wanted {
+        tracing::warn!(connections = room, "the limit of open files leaves room for few connections");
+    }
+    room
+}
+
+/// HTTP/1.1, and HTTP/2 by prior knowledge.
+fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(1000))
+        .max_buf_size(limits.headers as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.headers)
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.pong);
+    http
+}
+
+/// What the connections share.
+struct Server {
+    http: auto::Builder<TokioExecutor>,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn connection(&self, socket: TcpStream, peer: SocketAddr) {
+        // Without it an answer waits up to 40 ms for the acknowledgement of the packet before.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "TCP_NODELAY");
+        }
+        let first = timeout(self.limits.head, first_bytes(&socket));
+        let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            self.app.clone().call(request)
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
+        // The port stands in for chance, so that clients that came together do not come back together.
+        let age = self.limits.age * (90 + u32::from(peer.port()) % 21) / 100;
+        let ended = tokio::select! {
+            // `stop` first, so that an HTTP/1.1 answer after it says that the connection closes.
+            biased;
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // `serve` says for how long.
+                connection.await
+            }
+            () = sleep(age) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(self.limits.call, connection).await.unwrap_or(Ok(()))
+            }
+            ended = connection.as_mut() => ended,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, %peer, "connection");
+        }
+    }
+}
+
+/// Waits until the peer has said which HTTP it speaks. `auto` reads that much with no time limit of its own.
+async fn first_bytes(socket: &TcpStream) -> io::Result<()> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let count = socket.peek(&mut seen).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if count == PREFACE.len() || !PREFACE.starts_with(&seen[..count]) {
+            return Ok(());
+        }
+        // Part of the preface: it is still readable, so there is nothing to wait for but time.
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
