@@ -1,0 +1,235 @@
+//! The real service on a free port, and clients for its doors. Tests speak in verbs.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use countersign::{
+    api::pb::{self, auth_service_client::AuthServiceClient, key_service_client::KeyServiceClient},
+    app::App,
+    config::{Config, Sources},
+    types::{Clock, Time},
+};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt;
+
+use crate::common::{Database, Kind};
+
+pub const EMAIL: &str = "user@example.com";
+pub const PASSWORD: &str = "correct horse battery";
+/// When a manual clock begins.
+pub const START: i64 = 1_800_000_000_000_000;
+/// 32 bytes that are not random.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// A running service.
+pub struct Server {
+    pub database: Database,
+    pub clock: Clock,
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+/// How a service is started.
+pub struct Setup {
+    database: Database,
+    clock: Clock,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// On an empty database, with a clock that stands still.
+    pub async fn new(kind: Kind) -> Self {
+        let database = Database::create(kind).await;
+        Self { database, clock: Clock::manual(Time::from_micros(START)), env: Vec::new() }
+    }
+
+    /// On this database, as another replica or after a restart.
+    pub fn on(database: Database, clock: Clock) -> Self {
+        Self { database, clock, env: Vec::new() }
+    }
+
+    /// Sets a configuration key: `("ACCOUNTS__REGISTRATION", "closed")`.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.env.push((format!("COUNTERSIGN_{key}"), value.to_owned()));
+        self
+    }
+
+    /// By the machine's clock.
+    pub fn system_clock(mut self) -> Self {
+        self.clock = Clock::System;
+        self
+    }
+
+    pub fn config(&self) -> Config {
+        let mut env = vec![
+            ("COUNTERSIGN_SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("COUNTERSIGN_SERVER__PUBLIC_URL".to_owned(), "https://auth.example.com".to_owned()),
+            ("COUNTERSIGN_DATABASE__URL".to_owned(), self.database.url.clone()),
+            ("COUNTERSIGN_SECRETS__MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
+        ];
+        env.extend(self.env.clone());
+        let directory = self.database.directory().to_owned();
+        let sources = Sources { file: None, env, flags: Vec::new(), cores: 2, terminal: false, directory };
+        Config::load(&sources).expect("a good configuration").0
+    }
+
+    pub async fn start(self) -> Server {
+        let app = App::build(&self.config(), self.clock.clone()).await.expect("the service starts");
+        let address = app.address().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(app.run_until(async move {
+            let _ = stopped.await;
+        }));
+        Server { database: self.database, clock: self.clock, address, stop: Some(stop), task }
+    }
+}
+
+impl Server {
+    /// With defaults, on an empty database.
+    pub async fn start(kind: Kind) -> Self {
+        Setup::new(kind).await.start().await
+    }
+
+    /// Stops it and hands its database on.
+    pub async fn stop(mut self) -> Database {
+        let _ = self.stop.take().unwrap().send(());
+        self.task.await.unwrap();
+        self.database
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Moves the clock by so many seconds.
+    pub fn advance_secs(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn channel(&self) -> Channel {
+        Channel::from_shared(self.url("")).unwrap().connect_lazy()
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel())
+    }
+
+    pub fn keys(&self) -> KeyServiceClient<Channel> {
+        KeyServiceClient::new(self.channel())
+    }
+
+    /// Registers `EMAIL` with `PASSWORD`.
+    pub async fn register(&self) -> pb::TokenResponse {
+        self.register_as(EMAIL).await
+    }
+
+    pub async fn register_as(&self, email: &str) -> pb::TokenResponse {
+        let request = pb::RegisterRequest {
+            email: email.to_owned(),
+            password: PASSWORD.to_owned(),
+            name: String::new(),
+        };
+        self.auth().register(request).await.unwrap().into_inner()
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<pb::TokenResponse, Status> {
+        let request = pb::LoginRequest { email: email.to_owned(), password: password.to_owned() };
+        self.auth().login(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn refresh(&self, token: &str) -> Result<pb::TokenResponse, Status> {
+        let request = pb::RefreshRequest { refresh_token: token.to_owned() };
+        self.auth().refresh(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn validate(&self, credential: &str) -> pb::ValidateCredentialResponse {
+        self.validate_for(credential, &[]).await
+    }
+
+    pub async fn validate_for(&self, credential: &str, scopes: &[&str]) -> pb::ValidateCredentialResponse {
+        let request = pb::ValidateCredentialRequest {
+            credential: credential.to_owned(),
+            required_scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        };
+        self.auth().validate_credential(request).await.unwrap().into_inner()
+    }
+
+    /// Makes a key with these scopes.
+    pub async fn create_key(&self, access_token: &str, scopes: &[&str]) -> pb::CreateKeyResponse {
+        let request = pb::CreateKeyRequest {
+            name: "test".to_owned(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            ..Default::default()
+        };
+        self.keys().create_key(bearer(access_token, request)).await.unwrap().into_inner()
+    }
+
+    /// Calls the REST door. An answer without a body is `Null`.
+    pub async fn rest(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let body = body.map(|body| body.to_string());
+        let mut request = Request::builder().method(method).uri(self.url(path));
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.send(request.body(body.unwrap_or_default().into()).unwrap()).await;
+        let (parts, body) = response.into_parts();
+        (parts.status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })
+    }
+
+    /// Sends any request, over HTTP/1.1.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> http::Response<Bytes> {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let (parts, body) = client.request(request).await.expect("an answer").into_parts();
+        http::Response::from_parts(parts, body.collect().await.expect("a whole answer").to_bytes())
+    }
+}
+
+/// A request that presents an access token.
+pub fn bearer<T>(access_token: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {access_token}").parse().unwrap());
+    request
+}
+
+/// A request that presents an API key.
+pub fn api_key<T>(secret: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("x-api-key", secret.parse().unwrap());
+    request
+}
+
+/// A status's reason, such as `WRONG_EMAIL_OR_PASSWORD`; empty if it is not one of ours.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details
+        .error_info()
+        .filter(|info| info.domain == "countersign")
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
+}
+
+/// Expects a failure with this code and reason.
+#[track_caller]
+pub fn expect_status<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, expected: &str) {
+    let status = result.expect_err("a failure");
+    assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{status:?}");
+}
