@@ -56,7 +56,7 @@ clients: ## Clients that are not ours, from outside, on both databases
 	cargo build --locked --bin countersign --tests
 	npm ci --prefix $(BROWSER) --ignore-scripts --no-audit --no-fund
 	npm run --prefix $(BROWSER) build
-	scripts/with-postgres pytest tests/clients
+	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
 
 openapi: ## Write docs/openapi.json anew
 	UPDATE_OPENAPI=1 cargo test --locked --lib api::openapi
