@@ -34,9 +34,10 @@ proto: ## Style and formatting of the protos
 	buf lint
 	buf format --diff --exit-code
 
-docs: ## The Rust documentation builds without warnings
-	@scripts/need cargo cc
+docs: ## The Rust documentation builds without warnings, and links in Markdown lead somewhere
+	@scripts/need cargo cc tools
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	rumdl check --no-cache --enable MD051,MD057 .
 
 deny: ## Licences, sources and banned crates of the dependency tree
 	@scripts/need cargo tools
