@@ -51,12 +51,12 @@ doctest: ## The examples in the documentation
 	@scripts/need cargo cc
 	cargo test --locked --doc
 
+# With --tests the dependencies' features are those of the test build, so that nothing is built twice.
 clients: ## Clients that are not ours, from outside, on both databases
 	@scripts/need cargo cc openssl postgres chromium tools
-	# With --tests the features of the dependencies are those of the test build, so that nothing is built twice.
 	cargo build --locked --bin countersign --tests
-	npm ci --prefix $(BROWSER) --ignore-scripts --no-audit --no-fund
-	npm run --prefix $(BROWSER) build
+	npm ci --silent --prefix $(BROWSER) --ignore-scripts
+	npm run --silent --prefix $(BROWSER) build
 	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
 
 openapi: ## Write docs/openapi.json anew
