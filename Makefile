@@ -1,0 +1,63 @@
+# `make` alone lists the targets. Each step says with scripts/need what it needs; `make test` runs them all.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The pinned tools come before the machine's.
+export PATH := $(CURDIR)/target/venv/bin:$(PATH)
+BROWSER := tests/clients/browser
+
+.PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Run the service from source, in the working directory
+	cargo run --release --locked -- serve
+
+test: ## Everything, on SQLite and PostgreSQL; installs what is missing when it is root
+	@scripts/need cc cargo openssl postgres chromium tools
+	@scripts/test fmt clippy proto docs deny unit doctest clients
+
+lint: fmt clippy proto docs deny ## What needs no test run
+
+fmt: ## Formatting of the Rust sources
+	@scripts/need cargo
+	cargo fmt --check
+
+clippy: ## Clippy, with warnings denied
+	@scripts/need cargo cc
+	cargo clippy --locked --all-targets -- -D warnings
+
+proto: ## Style and formatting of the protos
+	@scripts/need tools
+	buf lint
+	buf format --diff --exit-code
+
+docs: ## The Rust documentation builds without warnings, and links in Markdown lead somewhere
+	@scripts/need cargo cc tools
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+	rumdl check --no-cache --enable MD051,MD057 .
+
+deny: ## Licences, sources and banned crates of the dependency tree
+	@scripts/need cargo tools
+	cargo deny --locked --log-level error check bans licenses sources
+
+unit: ## Unit and integration tests, on both databases
+	@scripts/need cargo cc openssl postgres tools
+	scripts/with-postgres cargo nextest run --locked
+
+doctest: ## The examples in the documentation
+	@scripts/need cargo cc
+	cargo test --locked --doc
+
+# With --tests the dependencies' features are those of the test build, so that nothing is built twice.
+clients: ## Clients that are not ours, from outside, on both databases
+	@scripts/need cargo cc openssl postgres chromium tools
+	cargo build --locked --bin countersign --tests
+	npm ci --silent --prefix $(BROWSER) --ignore-scripts
+	npm run --silent --prefix $(BROWSER) build
+	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
+
+openapi: ## Write docs/openapi.json anew
+	UPDATE_OPENAPI=1 cargo test --locked --lib api::openapi
