@@ -33,7 +33,7 @@ pub struct Options {
     /// Where to listen, as ADDRESS:PORT; sets server.listen
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// sqlite://PATH or postgres://…; sets database.url
+    /// `sqlite://PATH` or `postgres://…`; sets database.url
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
 }

@@ -8,7 +8,7 @@ use tonic::{
     codec::{self, DecodeBuf, EncodeBuf},
 };
 
-/// Encodes `T` and decodes `U`. A message that does not parse is INVALID_FIELD, and the text names no internals.
+/// Encodes `T` and decodes `U`. A message that does not parse is `INVALID_FIELD`, and the text names no internals.
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 

@@ -19,7 +19,7 @@ pub const HEADER: &str = "v4.public.";
 /// How far `iat` and `nbf` lie before the moment of issue: PASETO verifiers allow no leeway, and clocks differ.
 const BACKDATE: Duration = Duration::from_secs(10);
 /// How far ahead of ours another replica's clock may be.
-const LEEWAY: Duration = Duration::from_secs(60);
+const LEEWAY: Duration = Duration::from_mins(1);
 
 /// Who issues tokens, and for whom.
 #[derive(Debug, Clone)]
@@ -157,7 +157,7 @@ mod tests {
             session_id: SessionId::generate(now()),
             token_id: UserId::generate(now()).0,
             scopes: Scopes::parse(["a", "b"]).unwrap(),
-            expire_time: now() + Duration::from_secs(900),
+            expire_time: now() + Duration::from_mins(15),
         }
     }
 

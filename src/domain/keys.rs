@@ -19,11 +19,11 @@ use crate::{
 /// At most this many live keys a user.
 const MAX_KEYS: i64 = 100;
 /// How long a revoked key is still listed.
-const LISTED_AFTER_REVOCATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LISTED_AFTER_REVOCATION: Duration = Duration::from_hours(30 * 24);
 /// How long replicas remember that a key changed: longer than any may know it from before.
-const CHANGE_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+const CHANGE_REMEMBERED: Duration = Duration::from_hours(24);
 /// The longest that a rotated secret may live on.
-pub const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
 
 /// What a key is made of.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ const MAX_SESSIONS: i64 = 100;
 const MAX_USER_AGENT: usize = 512;
 
 /// How far replicas' clocks may lie apart.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// What a sign-in, a registration or a refresh yields.
 #[derive(Debug)]

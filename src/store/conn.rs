@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bb8::PooledConnection;
+use diesel::IntoSql;
 use diesel::connection::AnsiTransactionManager;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{
@@ -42,6 +43,7 @@ pub struct Conn {
     clock: Clock,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once a request, and never moved about in bulk")]
 pub(crate) enum Inner {
     Postgres(Owned<PgConn>),
     Sqlite(Owned<SqliteConn>),
@@ -128,8 +130,6 @@ impl Conn {
         Ok(())
     }
 }
-
-use diesel::IntoSql;
 
 /// A transaction. It is also a [`Conn`], so that every query can run in it.
 pub struct Tx {

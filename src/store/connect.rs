@@ -1,5 +1,7 @@
 //! From a URL to a pool.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +55,16 @@ pub enum ConnectError {
     Unavailable(String),
 }
 
+/// How a PostgreSQL is reached.
+pub(super) struct Postgres {
+    config: tokio_postgres::Config,
+    tls: Option<Tls>,
+}
+
 /// A database URL, read.
 pub(super) enum Target {
     Sqlite(String),
-    Postgres(Box<tokio_postgres::Config>, Option<Tls>),
+    Postgres(Box<Postgres>),
 }
 
 impl Target {
@@ -78,7 +86,7 @@ impl Target {
         if tls.is_none() {
             config.ssl_mode(tokio_postgres::config::SslMode::Disable);
         }
-        Ok(Self::Postgres(Box::new(config), tls))
+        Ok(Self::Postgres(Box::new(Postgres { config, tls })))
     }
 }
 
@@ -86,26 +94,20 @@ impl Target {
 pub fn sqlite_path(url: &str) -> Option<String> {
     match Target::parse(url) {
         Ok(Target::Sqlite(path)) => Some(path),
-        Ok(Target::Postgres(..)) | Err(_) => None,
+        Ok(Target::Postgres(_)) | Err(_) => None,
     }
 }
 
-pub(super) async fn postgres(
-    config: &tokio_postgres::Config,
-    tls: Option<&Tls>,
-) -> diesel::ConnectionResult<PgConn> {
+pub(super) async fn postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
+    let Postgres { config, tls } = target;
     let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(describe(&e));
-    let conn = match tls {
-        Some(tls) => {
-            let (client, connection) = config.connect(tls.connector()).await.map_err(bad)?;
-            PgConn::try_from_client_and_connection(client, connection).await
-        }
-        None => {
-            let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
-            PgConn::try_from_client_and_connection(client, connection).await
-        }
+    let mut conn = if let Some(tls) = tls {
+        let (client, connection) = config.connect(tls.connector()).await.map_err(bad)?;
+        PgConn::try_from_client_and_connection(client, connection).await?
+    } else {
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad)?;
+        PgConn::try_from_client_and_connection(client, connection).await?
     };
-    let mut conn = conn?;
     conn.batch_execute(POSTGRES_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
 }
@@ -119,6 +121,9 @@ fn describe(error: &tokio_postgres::Error) -> String {
 }
 
 pub(super) async fn sqlite(path: &str) -> diesel::ConnectionResult<SqliteConn> {
+    // SQLite would make the file readable for others, and its journals like it.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map_err(|e| ConnectionError::BadConnection(format!("cannot open {path}: {e}")))?;
     let mut conn = SqliteConn::establish(path).await?;
     conn.batch_execute(SQLITE_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
@@ -146,11 +151,11 @@ impl Store {
     pub async fn connect(settings: Settings, clock: Clock) -> Result<Self, ConnectError> {
         let size = settings.max_connections;
         let pool = match Target::parse(settings.url.expose_secret())? {
-            Target::Postgres(config, tls) => {
-                let shared = Arc::new((config, tls));
+            Target::Postgres(target) => {
+                let target = Arc::new(*target);
                 let manager = manager::<PgConn>(Box::new(move |_| {
-                    let shared = shared.clone();
-                    Box::pin(async move { postgres(&shared.0, shared.1.as_ref()).await })
+                    let target = target.clone();
+                    Box::pin(async move { postgres(&target).await })
                 }));
                 Database::Postgres(builder(size).build(manager).await.map_err(unavailable)?)
             }
@@ -171,7 +176,7 @@ impl Store {
     /// One answer, or why not. The pool's own time-out would hide the cause.
     async fn check(&self) -> Result<(), ConnectError> {
         match Target::parse(self.settings.url.expose_secret())? {
-            Target::Postgres(config, tls) => postgres(&config, tls.as_ref()).await.map(drop),
+            Target::Postgres(target) => postgres(&target).await.map(drop),
             Target::Sqlite(path) => sqlite(&path).await.map(drop),
         }
         .map_err(unavailable)

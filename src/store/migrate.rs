@@ -44,8 +44,8 @@ impl Store {
 
     async fn direct(&self) -> Result<super::conn::PgConn> {
         match Target::parse(self.settings.direct_url.expose_secret()) {
-            Ok(Target::Postgres(config, tls)) => {
-                postgres(&config, tls.as_ref()).await.map_err(|e| Error::Unavailable(e.to_string()))
+            Ok(Target::Postgres(target)) => {
+                postgres(&target).await.map_err(|e| Error::Unavailable(e.to_string()))
             }
             Ok(Target::Sqlite(_)) => {
                 Err(Error::Refused("database.direct_url is another kind of database".into()))

@@ -1,7 +1,7 @@
 //! The tables as Diesel sees them: one schema for both databases, kept in step with `migrations/`.
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{Nullable, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     users (id) {
@@ -19,7 +19,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::Text;
     use crate::store::sql_types::{SqlId, SqlTime};
 
     sessions (id) {
@@ -34,7 +34,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{Binary, Nullable, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     refresh_tokens (digest) {
@@ -47,7 +47,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     api_keys (id) {
@@ -66,7 +66,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{Binary, Nullable};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     api_key_secrets (digest) {
@@ -78,7 +78,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{Binary, Integer, Nullable, Text};
     use crate::store::sql_types::SqlTime;
 
     signing_keys (generation) {
@@ -92,7 +92,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
+    use diesel::sql_types::{BigInt, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     // PostgreSQL also has `transaction_id`, filled by its default.

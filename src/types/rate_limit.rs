@@ -18,7 +18,7 @@ impl RateLimit {
             .ok()
             .filter(|n| (1..=1_000_000).contains(n))
             .ok_or_else(|| Invalid::new("requests must be 1 to 1,000,000"))?;
-        if !(Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60)).contains(&per) {
+        if !(Duration::from_millis(1)..=Duration::from_hours(24)).contains(&per) {
             return Err(Invalid::new("per must be one millisecond to one day"));
         }
         Ok(Self { requests, per })

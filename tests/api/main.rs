@@ -1,4 +1,5 @@
 //! The service from outside, through its doors, on both databases.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -60,8 +60,9 @@ pub fn cluster_url() -> String {
 }
 
 async fn create_in_cluster(cluster: &str) -> String {
-    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    let name = format!("test_{}_{unique}", std::process::id());
+    let unique: String =
+        countersign::types::random::bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("test_{unique}");
     let mut admin =
         AsyncPgConnection::establish(cluster).await.expect("the cluster of COUNTERSIGN_TEST_POSTGRES");
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
