@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use crate::{api::Health, domain::Domain};
 
@@ -11,43 +12,40 @@ const PROBE: Duration = Duration::from_secs(1);
 /// How often uses of keys are written.
 const WRITE_USAGE: Duration = Duration::from_secs(10);
 
-/// Runs until it is dropped.
-pub async fn run(domain: Arc<Domain>, health: Health) {
-    tokio::join!(probe(&domain, &health), write_usage(&domain));
+/// Says how the service is until `stopping`, then that it is going away.
+pub async fn watch_health(domain: Arc<Domain>, health: Health, stopping: CancellationToken) {
+    stopping.run_until_cancelled(probe(&domain, &health)).await;
+    health.set(false).await;
 }
 
-/// What is still to be done at the end.
-pub async fn finish(domain: &Domain) {
-    if let Err(error) = domain.write_usage().await {
-        tracing::warn!(%error, "the last uses of keys were not written");
+/// Writes uses of keys until `stopped`, and then the last ones.
+pub async fn write_usage(domain: Arc<Domain>, stopped: CancellationToken) {
+    let mut ticks = ticks(WRITE_USAGE);
+    let mut last = false;
+    while !last {
+        last = stopped.run_until_cancelled(ticks.tick()).await.is_none();
+        if let Err(error) = domain.write_usage().await {
+            tracing::warn!(%error, "uses of keys were not written");
+        }
     }
 }
 
 /// Ready is who can answer: while the database is away, others should be asked.
 async fn probe(domain: &Domain, health: &Health) {
     let mut ticks = ticks(PROBE);
-    let mut ready = true;
+    let mut ready = None;
     loop {
         ticks.tick().await;
         let answers = domain.ping().await;
-        if answers.is_ok() != ready {
-            ready = answers.is_ok();
-            match answers {
-                Ok(()) => tracing::info!("the database answers again; ready"),
-                Err(error) => tracing::warn!(cause = ?error, "the database does not answer; not ready"),
-            }
-            health.set(ready).await;
+        if ready == Some(answers.is_ok()) {
+            continue;
         }
-    }
-}
-
-async fn write_usage(domain: &Domain) {
-    let mut ticks = ticks(WRITE_USAGE);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = domain.write_usage().await {
-            tracing::warn!(%error, "uses of keys were not written");
+        match &answers {
+            Ok(()) => tracing::info!("ready"),
+            Err(error) => tracing::warn!(cause = ?error, "not ready: the database does not answer"),
         }
+        ready = Some(answers.is_ok());
+        health.set(answers.is_ok()).await;
     }
 }
 

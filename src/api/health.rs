@@ -21,11 +21,6 @@ impl Health {
             self.0.set_service_status(service, status).await;
         }
     }
-
-    /// Says that calls should go elsewhere from now on.
-    pub async fn going_away(&self) {
-        self.set(false).await;
-    }
 }
 
 /// The service, and how to tell it. It begins as not serving.

@@ -7,6 +7,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, server},
@@ -113,19 +114,22 @@ impl App {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, doors, domain, drain_delay, drain_timeout, _lock } = self;
         let api::Doors { router, health } = doors;
-        let background = tokio::spawn(worker::run(domain.clone(), health.clone()));
+        let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let health = tokio::spawn(worker::watch_health(domain.clone(), health, stopping.clone()));
+        let usage = tokio::spawn(worker::write_usage(domain, stopped.clone()));
         let goodbye = async move {
             shutdown.await;
-            background.abort();
-            health.going_away().await;
             tracing::info!("draining");
+            stopping.cancel();
             tokio::time::sleep(drain_delay).await;
         };
         let cut = server::serve(listener, router, server::Limits::default(), goodbye, drain_timeout).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");
         }
-        worker::finish(&domain).await;
+        stopped.cancel();
+        // A panic in either was logged when it happened.
+        let _ = tokio::join!(health, usage);
     }
 }
 

@@ -18,14 +18,15 @@ impl Domain {
         }
         let hash = PasswordHash::new(self.passwords.hash(new.into_secret()).await?);
 
-        let mut tx = self.store.begin().await?;
-        let user = self.still(&mut tx, &user).await?;
-        // The session may have ended while the password was hashed.
-        store::sessions::find(&mut tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
-        let now = tx.now().await?;
-        users::set_password(&mut tx, user.id, &hash, now).await?;
-        let ended = sessions::end_all(self, &mut tx, user.id, Some(caller.session_id), now).await?;
-        tx.commit().await?;
+        let ended = self.store.tx(async |tx| {
+            let user = self.still(tx, &user).await?;
+            // The session may have ended while the password was hashed.
+            store::sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            let now = tx.now().await?;
+            users::set_password(tx, user.id, &hash, now).await?;
+            sessions::end_all(self, tx, user.id, Some(caller.session_id), now).await
+        });
+        let ended = ended.await?;
         tracing::info!(user_id = %user.id, ended, "password changed");
         Ok(())
     }

@@ -21,14 +21,16 @@ impl Domain {
                 return Err(Error::WrongEmailOrPassword);
             }
         }
-        let mut tx = self.store.begin().await?;
-        let user = self.still(&mut tx, &user).await?;
-        let now = tx.now().await?;
-        sessions::end_all(self, &mut tx, user.id, None, now).await?;
-        keys::end_all(&mut tx, user.id, now).await?;
-        changes::insert(&mut tx, Change::UserChanged(user.id), now, self.tokens_gone_by(now)).await?;
-        users::delete(&mut tx, user.id).await?;
-        tx.commit().await?;
+        let deleted = self.store.tx(async |tx| {
+            let user = self.still(tx, &user).await?;
+            let now = tx.now().await?;
+            sessions::end_all(self, tx, user.id, None, now).await?;
+            keys::end_all(tx, user.id, now).await?;
+            changes::insert(tx, Change::UserChanged(user.id), now, self.tokens_gone_by(now)).await?;
+            users::delete(tx, user.id).await?;
+            Ok::<_, Error>(())
+        });
+        deleted.await?;
         tracing::info!(user_id = %id, "account deleted");
         Ok(())
     }

@@ -71,10 +71,9 @@ async fn make_first(store: &Store, clock: &Clock, master: &MasterKey) -> Result<
         not_after_time: None,
         kid: key.kid,
     };
-    let mut tx = store.begin().await?;
-    match signing_keys::insert(&mut tx, &row).await {
-        Ok(()) => Ok(tx.commit().await?),
-        Err(store::Error::Conflict) => Ok(tx.rollback().await?),
+    match store.tx(async |tx| signing_keys::insert(tx, &row).await).await {
+        // A conflict means that another replica made it.
+        Ok(()) | Err(store::Error::Conflict) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -54,30 +54,32 @@ pub struct KeyChange {
 impl Domain {
     /// Makes a key and returns its secret, which is not kept (S32).
     pub async fn create_key(&self, user_id: UserId, new: NewKey) -> Result<(ApiKey, SecretString)> {
-        let mut tx = self.store.begin().await?;
-        let owner = lock_owner(&mut tx, user_id).await?;
-        let now = tx.now().await?;
-        within(&owner, &new.scopes)?;
-        in_future(new.expire_time, now)?;
-        room_for_one(&mut tx, user_id, now).await?;
         let secret = api_key::generate();
-        let (rate_requests, rate_per_micros) = columns(new.rate_limit);
-        let key = ApiKey {
-            id: KeyId::generate(now),
-            user_id,
-            name: new.name.as_str().to_owned(),
-            hint: api_key::hint(secret.expose_secret()),
-            scopes: new.scopes,
-            create_time: now,
-            expire_time: new.expire_time,
-            last_used_time: None,
-            revoke_time: None,
-            rate_requests,
-            rate_per_micros,
-        };
-        api_keys::insert(&mut tx, &key).await?;
-        keep_secret(&mut tx, key.id, &secret, now).await?;
-        tx.commit().await?;
+        let made = self.store.tx(async |tx| {
+            let owner = lock_owner(tx, user_id).await?;
+            let now = tx.now().await?;
+            within(&owner, &new.scopes)?;
+            in_future(new.expire_time, now)?;
+            room_for_one(tx, user_id, now).await?;
+            let (rate_requests, rate_per_micros) = columns(new.rate_limit);
+            let key = ApiKey {
+                id: KeyId::generate(now),
+                user_id,
+                name: new.name.as_str().to_owned(),
+                hint: api_key::hint(secret.expose_secret()),
+                scopes: new.scopes,
+                create_time: now,
+                expire_time: new.expire_time,
+                last_used_time: None,
+                revoke_time: None,
+                rate_requests,
+                rate_per_micros,
+            };
+            api_keys::insert(tx, &key).await?;
+            keep_secret(tx, key.id, &secret, now).await?;
+            Ok::<_, Error>(key)
+        });
+        let key = made.await?;
         tracing::info!(%user_id, key_id = %key.id, "key made");
         Ok((key, secret))
     }
@@ -95,33 +97,34 @@ impl Domain {
 
     /// Changes a key.
     pub async fn update_key(&self, user_id: UserId, id: KeyId, change: KeyChange) -> Result<ApiKey> {
-        let mut tx = self.store.begin().await?;
-        let owner = lock_owner(&mut tx, user_id).await?;
-        let key = lock_unrevoked(&mut tx, user_id, id).await?;
-        let now = tx.now().await?;
-        if let Some(scopes) = &change.scopes {
-            within(&owner, scopes)?;
-        }
-        if let Some(expire_time) = change.expire_time {
-            in_future(expire_time, now)?;
-            if key.expire_time.is_some_and(|end| end <= now) {
-                room_for_one(&mut tx, user_id, now).await?;
+        let updated = self.store.tx(async |tx| {
+            let owner = lock_owner(tx, user_id).await?;
+            let key = lock_unrevoked(tx, user_id, id).await?;
+            let now = tx.now().await?;
+            if let Some(scopes) = &change.scopes {
+                within(&owner, scopes)?;
             }
-        }
-        let (rate_requests, rate_per_micros) =
-            change.rate_limit.map_or((key.rate_requests, key.rate_per_micros), columns);
-        let settings = Settings {
-            name: change.name.map_or(key.name.clone(), |name| name.as_str().to_owned()),
-            scopes: change.scopes.unwrap_or(key.scopes.clone()),
-            expire_time: change.expire_time.unwrap_or(key.expire_time),
-            rate_requests,
-            rate_per_micros,
-        };
-        api_keys::update(&mut tx, id, &settings).await?;
-        changes::insert(&mut tx, Change::KeyChanged(id), now, now + CHANGE_REMEMBERED).await?;
-        tx.commit().await?;
-        let Settings { name, scopes, expire_time, rate_requests, rate_per_micros } = settings;
-        Ok(ApiKey { name, scopes, expire_time, rate_requests, rate_per_micros, ..key })
+            if let Some(expire_time) = change.expire_time {
+                in_future(expire_time, now)?;
+                if key.expire_time.is_some_and(|end| end <= now) {
+                    room_for_one(tx, user_id, now).await?;
+                }
+            }
+            let (rate_requests, rate_per_micros) =
+                change.rate_limit.map_or((key.rate_requests, key.rate_per_micros), columns);
+            let settings = Settings {
+                name: change.name.map_or(key.name.clone(), |name| name.as_str().to_owned()),
+                scopes: change.scopes.unwrap_or(key.scopes.clone()),
+                expire_time: change.expire_time.unwrap_or(key.expire_time),
+                rate_requests,
+                rate_per_micros,
+            };
+            api_keys::update(tx, id, &settings).await?;
+            changes::insert(tx, Change::KeyChanged(id), now, now + CHANGE_REMEMBERED).await?;
+            let Settings { name, scopes, expire_time, rate_requests, rate_per_micros } = settings;
+            Ok(ApiKey { name, scopes, expire_time, rate_requests, rate_per_micros, ..key })
+        });
+        updated.await
     }
 
     /// Gives a key a new secret. The old one lives on for `grace`; one that was rotated before ends now.
@@ -131,28 +134,31 @@ impl Domain {
         id: KeyId,
         grace: Duration,
     ) -> Result<(ApiKey, SecretString)> {
-        let mut tx = self.store.begin().await?;
-        let key = lock_unrevoked(&mut tx, user_id, id).await?;
-        let now = tx.now().await?;
         let secret = api_key::generate();
         let hint = api_key::hint(secret.expose_secret());
-        api_keys::expire_rotated_secrets(&mut tx, id, now).await?;
-        api_keys::expire_current_secret(&mut tx, id, now + grace).await?;
-        keep_secret(&mut tx, id, &secret, now).await?;
-        api_keys::set_hint(&mut tx, id, &hint).await?;
-        changes::insert(&mut tx, Change::KeyChanged(id), now, now + CHANGE_REMEMBERED).await?;
-        tx.commit().await?;
+        let rotated = self.store.tx(async |tx| {
+            let key = lock_unrevoked(tx, user_id, id).await?;
+            let now = tx.now().await?;
+            api_keys::expire_rotated_secrets(tx, id, now).await?;
+            api_keys::expire_current_secret(tx, id, now + grace).await?;
+            keep_secret(tx, id, &secret, now).await?;
+            api_keys::set_hint(tx, id, &hint).await?;
+            changes::insert(tx, Change::KeyChanged(id), now, now + CHANGE_REMEMBERED).await?;
+            Ok::<_, Error>(ApiKey { hint, ..key })
+        });
+        let key = rotated.await?;
         tracing::info!(%user_id, key_id = %id, "key rotated");
-        Ok((ApiKey { hint, ..key }, secret))
+        Ok((key, secret))
     }
 
     /// Ends a key. Again is no error.
     pub async fn revoke_key(&self, user_id: UserId, id: KeyId) -> Result<()> {
-        let mut tx = self.store.begin().await?;
-        let key = api_keys::lock(&mut tx, user_id, id).await?.ok_or(Error::NotFound("key"))?;
-        let now = tx.now().await?;
-        end(&mut tx, key.id, now).await?;
-        tx.commit().await?;
+        let revoked = self.store.tx(async |tx| {
+            let key = api_keys::lock(tx, user_id, id).await?.ok_or(Error::NotFound("key"))?;
+            let now = tx.now().await?;
+            end(tx, key.id, now).await
+        });
+        revoked.await?;
         tracing::info!(%user_id, key_id = %id, "key revoked");
         Ok(())
     }

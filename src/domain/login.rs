@@ -22,19 +22,18 @@ impl Domain {
             Verdict::Match | Verdict::NoMatch => None,
         };
 
-        let mut tx = self.store.begin().await?;
-        let user = self.still(&mut tx, &user).await?;
-        if user.disabled_time.is_some() {
-            return Err(Error::AccountDisabled);
-        }
-        if let Some(stronger) = stronger {
-            users::rehash_password(&mut tx, user.id, &PasswordHash::new(stronger)).await?;
-        }
-        let now = tx.now().await?;
-        let (session, refresh_token) = self.open_session(&mut tx, &user, client, now).await?;
-        let issued = self.issue(user, &session, refresh_token, now)?;
-        tx.commit().await?;
-        tracing::info!(user_id = %issued.user.id, session_id = %session.id, "signed in");
+        let issued = self.store.tx(async |tx| {
+            let user = self.still(tx, &user).await?;
+            if user.disabled_time.is_some() {
+                return Err(Error::AccountDisabled);
+            }
+            if let Some(stronger) = stronger {
+                users::rehash_password(tx, user.id, &PasswordHash::new(stronger)).await?;
+            }
+            self.open_session(tx, user, client).await
+        });
+        let issued = issued.await?;
+        tracing::info!(user_id = %issued.user.id, "signed in");
         Ok(issued)
     }
 

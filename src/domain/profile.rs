@@ -14,10 +14,10 @@ impl Domain {
 
     /// Changes the display name.
     pub async fn rename_user(&self, id: UserId, name: &DisplayName) -> Result<User> {
-        let mut tx = self.store.begin().await?;
-        let now = tx.now().await?;
-        let user = users::set_name(&mut tx, id, name.as_str(), now).await?.ok_or(Error::CredentialRevoked)?;
-        tx.commit().await?;
-        Ok(user)
+        let renamed = self.store.tx(async |tx| {
+            let now = tx.now().await?;
+            users::set_name(tx, id, name.as_str(), now).await
+        });
+        renamed.await?.ok_or(Error::CredentialRevoked)
     }
 }

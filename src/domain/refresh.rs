@@ -19,39 +19,44 @@ impl Domain {
     /// the two who hold the token is a thief (RFC 9700, 4.14.2).
     pub async fn refresh(&self, token: &str) -> Result<Issued> {
         let digest = opaque::refresh_token_digest(token).ok_or(Error::RefreshTokenInvalid)?;
-        let mut tx = self.store.begin().await?;
-        let presented = refresh_tokens::find(&mut tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
+        // That a reuse ends the session has to be committed, so within the transaction it is no error.
+        let issued = self.store.tx(async |tx| self.rotate(tx, digest).await).await?;
+        issued.ok_or(Error::RefreshTokenReused)
+    }
+
+    async fn rotate(&self, tx: &mut Conn, digest: Digest) -> Result<Option<Issued>> {
+        let presented = refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
         let now = tx.now().await?;
         // Locks the session before any of its tokens, as everything that ends a session does.
-        let session = store::sessions::touch(&mut tx, presented.session_id, now)
-            .await?
-            .ok_or(Error::RefreshTokenInvalid)?;
-        let user = users::find(&mut tx, session.user_id).await?.ok_or(Error::RefreshTokenInvalid)?;
+        let session = store::sessions::touch(tx, presented.session_id, now).await?;
+        let session = session.ok_or(Error::RefreshTokenInvalid)?;
+        let user = users::find(tx, session.user_id).await?.ok_or(Error::RefreshTokenInvalid)?;
 
-        let Some(successor) = self.exchange(&mut tx, digest, now).await? else {
-            sessions::end(self, &mut tx, user.id, session.id, now).await?;
-            tx.commit().await?;
-            tracing::warn!(user_id = %user.id, session_id = %session.id, "refresh token reused, session {} ended", session.id);
-            return Err(Error::RefreshTokenReused);
+        let Some(successor) = self.exchange(tx, &presented, now).await? else {
+            sessions::end(self, tx, user.id, session.id, now).await?;
+            tracing::warn!(user_id = %user.id, session_id = %session.id, "refresh token reused; session ended");
+            return Ok(None);
         };
         let expire_time = self.session_expire_time(session.create_time, now);
-        store::sessions::set_expire_time(&mut tx, session.id, expire_time).await?;
+        store::sessions::set_expire_time(tx, session.id, expire_time).await?;
         let session = store::sessions::Session { expire_time, ..session };
-        let issued = self.issue(user, &session, successor, now)?;
-        tx.commit().await?;
-        Ok(issued)
+        self.issue(user, &session, successor, now).map(Some)
     }
 
     /// The token's successor: a new one for whoever is first, the same one for who repeats in time, none for a reuse.
-    async fn exchange(&self, tx: &mut Conn, digest: Digest, now: Time) -> Result<Option<SecretString>> {
+    async fn exchange(
+        &self,
+        tx: &mut Conn,
+        presented: &RefreshToken,
+        now: Time,
+    ) -> Result<Option<SecretString>> {
+        let RefreshToken { digest, session_id, .. } = *presented;
         let successor = opaque::new_refresh_token();
         let sealed = self.master_key.seal(&purpose(digest), successor.expose_secret().as_bytes())?;
         if !refresh_tokens::mark_used(tx, digest, now, &sealed).await? {
             let used = refresh_tokens::find(tx, digest).await?;
             return Ok(used.and_then(|used| self.repeated(&used, now)));
         }
-        let RefreshToken { session_id, .. } =
-            refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
         self.keep_refresh_token(tx, session_id, &successor, now).await?;
         refresh_tokens::forget_successors(tx, session_id, digest).await?;
         Ok(Some(successor))

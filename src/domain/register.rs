@@ -27,22 +27,19 @@ impl Domain {
             return Err(Error::RegistrationClosed);
         }
         let new = self.new_account(registration).await?;
-        let mut tx = self.store.begin().await?;
-        insert(&mut tx, &new).await?;
-        let now = tx.now().await?;
-        let (session, refresh_token) = self.open_session(&mut tx, &new, client, now).await?;
-        let issued = self.issue(new, &session, refresh_token, now)?;
-        tx.commit().await?;
-        tracing::info!(user_id = %issued.user.id, session_id = %session.id, "registered");
+        let issued = self.store.tx(async |tx| {
+            insert(tx, &new).await?;
+            self.open_session(tx, new, client).await
+        });
+        let issued = issued.await?;
+        tracing::info!(user_id = %issued.user.id, "registered");
         Ok(issued)
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
     pub async fn create_user(&self, registration: Registration) -> Result<User> {
         let new = self.new_account(registration).await?;
-        let mut tx = self.store.begin().await?;
-        insert(&mut tx, &new).await?;
-        tx.commit().await?;
+        self.store.tx(async |tx| insert(tx, &new).await).await?;
         Ok(new)
     }
 

@@ -24,21 +24,20 @@ impl Domain {
 
     /// Ends one of the user's sessions.
     pub async fn revoke_session(&self, user_id: UserId, id: SessionId) -> Result<()> {
-        let mut tx = self.store.begin().await?;
-        let now = tx.now().await?;
-        if !end(self, &mut tx, user_id, id, now).await? {
-            return Err(Error::NotFound("session"));
-        }
-        Ok(tx.commit().await?)
+        let ended = self.store.tx(async |tx| {
+            let now = tx.now().await?;
+            end(self, tx, user_id, id, now).await
+        });
+        if ended.await? { Ok(()) } else { Err(Error::NotFound("session")) }
     }
 
     /// Ends all of the user's sessions, or all but one. Says how many lived.
     pub async fn revoke_all_sessions(&self, user_id: UserId, keep: Option<SessionId>) -> Result<usize> {
-        let mut tx = self.store.begin().await?;
-        let now = tx.now().await?;
-        let ended = end_all(self, &mut tx, user_id, keep, now).await?;
-        tx.commit().await?;
-        Ok(ended)
+        let ended = self.store.tx(async |tx| {
+            let now = tx.now().await?;
+            end_all(self, tx, user_id, keep, now).await
+        });
+        ended.await
     }
 }
 

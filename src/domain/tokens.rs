@@ -41,14 +41,9 @@ pub struct Issued {
 }
 
 impl Domain {
-    /// Opens a session for a user whose row this transaction holds, and returns its first refresh token.
-    pub(super) async fn open_session(
-        &self,
-        conn: &mut Conn,
-        user: &User,
-        client: &Client,
-        now: Time,
-    ) -> Result<(Session, SecretString)> {
+    /// Opens a session for a user whose row this transaction holds, and issues its first tokens.
+    pub(super) async fn open_session(&self, conn: &mut Conn, user: User, client: &Client) -> Result<Issued> {
+        let now = conn.now().await?;
         sessions::end_oldest(self, conn, user.id, MAX_SESSIONS - 1, now).await?;
         let session = Session {
             id: SessionId::generate(now),
@@ -62,7 +57,7 @@ impl Domain {
         crate::store::sessions::insert(conn, &session).await?;
         let token = opaque::new_refresh_token();
         self.keep_refresh_token(conn, session.id, &token, now).await?;
-        Ok((session, token))
+        self.issue(user, &session, token, now)
     }
 
     /// Stores a refresh token, as its digest (S16).

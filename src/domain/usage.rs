@@ -40,10 +40,12 @@ impl Domain {
         }
         // In one order everywhere, so that replicas do not wait for each other crosswise.
         notes.sort_unstable();
-        let mut tx = self.store.begin().await?;
-        for (key_id, time) in notes {
-            api_keys::mark_used(&mut tx, key_id, time).await?;
-        }
-        Ok(tx.commit().await?)
+        let written = self.store.tx(async |tx| {
+            for (key_id, time) in notes {
+                api_keys::mark_used(tx, key_id, time).await?;
+            }
+            Ok(())
+        });
+        written.await
     }
 }

@@ -85,7 +85,30 @@ impl Store {
         Ok(Conn { inner, clock: self.clock.clone() })
     }
 
-    /// Begins a transaction. Dropped without a commit it rolls back: a cancelled request leaves nothing behind.
+    /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`. A request that is cancelled meanwhile leaves
+    /// nothing behind, either.
+    pub async fn tx<T, E: From<Error>>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let mut tx = self.begin().await?;
+        match work(&mut tx).await {
+            Ok(value) => {
+                tx.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // When that fails the connection is closed, which rolls back as well.
+                if let Err(cause) = tx.rollback().await {
+                    tracing::debug!(%cause, "rollback failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a transaction. [`tx`](Self::tx) ends it in the right way; dropped without a commit it rolls back, at the
+    /// price of its connection.
     pub async fn begin(&self) -> Result<Tx> {
         let permit = match &self.pool {
             Database::Postgres(_) => None,
@@ -147,7 +170,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Undoes it. Dropping does as well, but costs the pool a connection.
+    /// Undoes it.
     pub async fn rollback(mut self) -> Result<()> {
         match &mut self.conn.inner {
             Inner::Postgres(c) => Manager::<PgConn>::rollback_transaction(&mut **c).await?,
