@@ -48,7 +48,7 @@ const FORGOTTEN: usize = 4 * 1024 * 1024;
 /// 1. `nosniff`, on whatever the others answer.
 /// 2. CORS, so that a preflight, which has no content type and no credential, is answered before anything is asked of
 ///    it, and so that a page may read the refusals of what follows.
-/// 3. The checks of [`Guard`], which know the door and so give a panic, a deadline and a refusal its form.
+/// 3. The checks of `Guard`, which know the door and so give a panic, a deadline and a refusal its form.
 pub fn guard(app: Router, cors_origins: &[String], limits: &Limits) -> Router {
     let limits = *limits;
     let layers = ServiceBuilder::new()

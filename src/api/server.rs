@@ -133,7 +133,7 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(1000))
+        .header_read_timeout(limits.head)
         .max_buf_size(limits.headers as usize);
     http.http2()
         .timer(TokioTimer::new())
