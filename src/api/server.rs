@@ -36,8 +36,10 @@ pub struct Limits {
     pub streams: u32,
     /// From a request's headers to its answer's.
     pub call: Duration,
-    /// From a connection's start, or from the answer before, to the end of a request's headers. So it is also how
-    /// long an HTTP/1.1 connection may be idle.
+    /// From a connection's start to its first bytes.
+    pub first: Duration,
+    /// From then, or from the answer before, to the end of an HTTP/1.1 request's headers. So it is also how long such
+    /// a connection may be idle: longer than the minute for which proxies keep one to use it again.
     pub head: Duration,
     /// How long an HTTP/2 connection may be silent before it is pinged.
     pub ping: Duration,
@@ -58,7 +60,8 @@ impl Default for Limits {
             headers: 16 * 1024,
             streams: 128,
             call: Duration::from_secs(10),
-            head: Duration::from_secs(10),
+            first: Duration::from_secs(10),
+            head: Duration::from_secs(75),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             age: Duration::from_mins(10),
@@ -158,7 +161,7 @@ impl Server {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY");
         }
-        let first = timeout(self.limits.head, first_bytes(&socket));
+        let first = timeout(self.limits.first, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));

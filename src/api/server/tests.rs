@@ -157,7 +157,7 @@ async fn a_preface_in_pieces_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_slow_and_idle_connections_are_closed() {
     // S60
-    let limits = Limits { head: SHORT, ping: SHORT, pong: SHORT, ..Limits::default() };
+    let limits = Limits { first: SHORT, head: SHORT, ping: SHORT, pong: SHORT, ..Limits::default() };
     let running = start(limits, LONG).await;
     let silent: [&[u8]; 5] = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost:", &PREFACE[..10], PREFACE];
     for bytes in silent {
