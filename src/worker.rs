@@ -9,8 +9,8 @@ use crate::{api::Health, domain::Domain};
 
 /// How often it is asked whether the database answers.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often uses of keys are written.
-const WRITE_USAGE: Duration = Duration::from_secs(10);
+/// How often uses of keys are written, and successors of refresh tokens forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// Says how the service is until `stopping`, then that it is going away.
 pub async fn watch_health(domain: Arc<Domain>, health: Health, stopping: CancellationToken) {
@@ -18,14 +18,17 @@ pub async fn watch_health(domain: Arc<Domain>, health: Health, stopping: Cancell
     health.set(false).await;
 }
 
-/// Writes uses of keys until `stopped`, and then the last ones.
-pub async fn write_usage(domain: Arc<Domain>, stopped: CancellationToken) {
-    let mut ticks = ticks(WRITE_USAGE);
+/// Writes down and forgets what can wait, until `stopped`, and then a last time.
+pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
+    let mut ticks = ticks(HOUSEKEEPING);
     let mut last = false;
     while !last {
         last = stopped.run_until_cancelled(ticks.tick()).await.is_none();
         if let Err(error) = domain.write_usage().await {
-            tracing::warn!(%error, "uses of keys were not written");
+            tracing::warn!(cause = ?error, "uses of keys were not written");
+        }
+        if let Err(error) = domain.forget_successors().await {
+            tracing::warn!(cause = ?error, "used refresh tokens' successors were not forgotten");
         }
     }
 }

@@ -23,7 +23,7 @@ impl Health {
     }
 }
 
-/// The service, and how to tell it. It begins as not serving.
+/// The service, and how to tell it.
 pub(super) fn health() -> (Health, HealthServer<impl HealthService>) {
     let (reporter, service) = health_reporter();
     (Health(reporter), service)

@@ -195,9 +195,8 @@ fn fits(parts: &Parts, body: &Body, door: Door, longest: usize) -> Result<(), Pr
             return Err(Problem::new(Reason::UnsupportedMediaType, text));
         }
     } else if let Some(given) = content_type(&parts.headers) {
-        // Some clients name a type with every GET.
-        let bodiless = parts.method.is_safe() && body.is_end_stream();
-        if !bodiless && !given.eq_ignore_ascii_case("application/json") {
+        // Some clients name a type with every call, whether or not it has a body.
+        if !body.is_end_stream() && !given.eq_ignore_ascii_case("application/json") {
             return Err(not_json());
         }
     }

@@ -1,5 +1,5 @@
 //! The accept loop: what a connection may cost, and how all of them end. Neither axum's server nor tonic's sets every
-//! limit of S60. It knows nothing of calls (those are [`super::limits`]); `app` runs it, once for each listener.
+//! limit of S60. It knows nothing of calls (those are `limits`); `app` runs it, once for each listener.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

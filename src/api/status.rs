@@ -301,7 +301,7 @@ mod tests {
 
     use super::*;
 
-    /// As docs/api.md has it.
+    /// As the contract has it.
     const CONTRACT: [(&str, Code, u16); 14] = [
         (
             "MISSING_CREDENTIAL INVALID_CREDENTIAL CREDENTIAL_EXPIRED CREDENTIAL_REVOKED \

@@ -100,6 +100,8 @@ impl App {
         let domain = Arc::new(domain(config, store, clock).await?);
         let doors = api::doors(&domain, &config.server)
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
+        // Until it is known whether the database answers.
+        doors.health.set(false).await;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
         Ok(Self { listener, doors, domain, drain_delay, drain_timeout, _lock: lock })
     }
@@ -116,7 +118,7 @@ impl App {
         let api::Doors { router, health } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let health = tokio::spawn(worker::watch_health(domain.clone(), health, stopping.clone()));
-        let usage = tokio::spawn(worker::write_usage(domain, stopped.clone()));
+        let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async move {
             shutdown.await;
             tracing::info!("draining");
@@ -129,7 +131,7 @@ impl App {
         }
         stopped.cancel();
         // A panic in either was logged when it happened.
-        let _ = tokio::join!(health, usage);
+        let _ = tokio::join!(health, house);
     }
 }
 

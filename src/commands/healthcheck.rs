@@ -27,9 +27,7 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
     let mut client = HealthClient::with_origin(http, origin);
     let answer = match timeout(PATIENCE, client.check(HealthCheckRequest::default())).await {
         Ok(Ok(answer)) => answer.into_inner().status(),
-        Ok(Err(status)) => {
-            return Err(Failure::Refused(format!("{address} does not answer: {}", status.message())));
-        }
+        Ok(Err(status)) => return Err(Failure::Refused(format!("{address}: {}", cause(&status)))),
         Err(_) => return Err(Failure::Refused(format!("{address} does not answer within {PATIENCE:?}"))),
     };
     if answer == ServingStatus::Serving {
@@ -37,6 +35,15 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
     } else {
         Err(Failure::Refused("not ready".to_owned()))
     }
+}
+
+/// The innermost error: "connection refused" rather than "client error".
+fn cause(status: &tonic::Status) -> String {
+    let mut innermost: &dyn std::error::Error = status;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// A service that listens everywhere is reached here.

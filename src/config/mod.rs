@@ -1,7 +1,7 @@
 //! The configuration: a file, over it the environment, over it flags, read whole into typed values before anything
 //! starts, every fault reported at once.
 //!
-//! Owns the keys, their defaults and their bounds ([`keys`] is the table; `docs/configuration.md` is for readers). Does
+//! Owns the keys, their defaults and their bounds (`keys` is the table; `docs/configuration.md` is for readers). Does
 //! not own what the values are used for, nor the surroundings: `main` passes the environment in, prints the faults, and
 //! hands the result to `app`.
 //!

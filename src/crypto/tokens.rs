@@ -108,7 +108,7 @@ pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Opti
     let untrusted = UntrustedToken::<Public, V4>::try_from(token).ok()?;
     let footer: Footer<'_> = serde_json::from_slice(untrusted.untrusted_footer()).ok()?;
     let key = ring.verifier(footer.kid, now)?;
-    let payload: Payload = serde_json::from_str(&signed_payload(&key.public, &untrusted, None)?).ok()?;
+    let payload: Payload = serde_json::from_str(&signed_payload(&key.public, &untrusted, &[])?).ok()?;
     let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| Time::from(t.to_utc()));
     let (expire_time, begin) = (time(&payload.exp)?, time(&payload.nbf)?);
     time(&payload.iat)?;
@@ -129,15 +129,19 @@ pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Opti
 fn signed_payload(
     public: &AsymmetricPublicKey<V4>,
     token: &UntrustedToken<Public, V4>,
-    implicit_assertion: Option<&[u8]>,
+    implicit_assertion: &[u8],
 ) -> Option<String> {
-    PublicToken::verify(public, token, None, implicit_assertion).ok().map(|token| token.payload().to_owned())
+    let trusted = PublicToken::verify(public, token, None, Some(implicit_assertion)).ok()?;
+    Some(trusted.payload().to_owned())
 }
 
 /// Without the fraction, as PASETO's registered claims are usually written.
 pub fn whole_seconds(time: Time) -> Time {
     Time::from_micros(time.seconds() * 1_000_000)
 }
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,16 @@ impl Domain {
         issued.ok_or(Error::RefreshTokenReused)
     }
 
+    /// Forgets the successors that may be answered no longer (S17). What is answered does not depend on it.
+    pub async fn forget_successors(&self) -> Result<()> {
+        let grace = self.settings.refresh_reuse_grace;
+        let forgotten = self.store.tx(async |tx| {
+            let now = tx.now().await?;
+            refresh_tokens::forget_successors_before(tx, now - grace).await
+        });
+        Ok(forgotten.await.map(|_count| ())?)
+    }
+
     async fn rotate(&self, tx: &mut Conn, digest: Digest) -> Result<Option<Issued>> {
         let presented = refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
         let now = tx.now().await?;

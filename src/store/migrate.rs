@@ -1,6 +1,9 @@
 //! Migrations: the same versions and names on both databases.
 
-use diesel::migration::{Migration, MigrationSource};
+use diesel::{
+    backend::Backend,
+    migration::{Migration, MigrationSource},
+};
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::ExposeSecret;
@@ -60,18 +63,23 @@ impl Store {
     }
 }
 
-fn apply<DB: diesel::backend::Backend>(
-    harness: &mut impl MigrationHarness<DB>,
-    source: impl MigrationSource<DB>,
-) -> Result<Vec<String>> {
-    let applied = harness.run_pending_migrations(source).map_err(|e| Error::Refused(e.to_string()))?;
-    Ok(applied.iter().map(ToString::to_string).collect())
-}
-
-fn pending<DB: diesel::backend::Backend>(
+fn apply<DB: Backend>(
     harness: &mut impl MigrationHarness<DB>,
     source: impl MigrationSource<DB>,
 ) -> Result<Vec<String>> {
     let pending = harness.pending_migrations(source).map_err(|e| Error::Refused(e.to_string()))?;
-    Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
+    harness.run_migrations(&pending).map_err(|e| Error::Refused(e.to_string()))?;
+    Ok(names(&pending))
+}
+
+fn pending<DB: Backend>(
+    harness: &mut impl MigrationHarness<DB>,
+    source: impl MigrationSource<DB>,
+) -> Result<Vec<String>> {
+    let pending = harness.pending_migrations(source).map_err(|e| Error::Refused(e.to_string()))?;
+    Ok(names(&pending))
+}
+
+fn names<DB: Backend>(migrations: &[Box<dyn Migration<DB>>]) -> Vec<String> {
+    migrations.iter().map(|migration| migration.name().to_string()).collect()
 }

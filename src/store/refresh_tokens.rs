@@ -43,6 +43,17 @@ pub async fn mark_used(conn: &mut Conn, digest: Digest, now: Time, successor_sea
     run!(conn, c => Ok(query.execute(c).await? == 1))
 }
 
+/// Forgets the sealed successors of tokens that were used before `time`.
+pub async fn forget_successors_before(conn: &mut Conn, time: Time) -> Result<usize> {
+    let query = diesel::update(
+        refresh_tokens::table
+            .filter(refresh_tokens::successor_sealed.is_not_null())
+            .filter(refresh_tokens::used_time.lt(time)),
+    )
+    .set(refresh_tokens::successor_sealed.eq(None::<String>));
+    run!(conn, c => Ok(query.execute(c).await?))
+}
+
 /// Forgets the sealed successors of the session's other tokens: the latest was used, so none may be answered again.
 pub async fn forget_successors(conn: &mut Conn, session_id: SessionId, except: Digest) -> Result<usize> {
     let query = diesel::update(

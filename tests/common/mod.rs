@@ -60,8 +60,7 @@ pub fn cluster_url() -> String {
 }
 
 async fn create_in_cluster(cluster: &str) -> String {
-    let unique: String =
-        countersign::types::random::bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let unique = u64::from_be_bytes(countersign::types::random::bytes());
     let name = format!("test_{unique}");
     let mut admin =
         AsyncPgConnection::establish(cluster).await.expect("the cluster of COUNTERSIGN_TEST_POSTGRES");

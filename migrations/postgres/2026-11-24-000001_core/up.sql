@@ -30,6 +30,7 @@ CREATE TABLE refresh_tokens (
     successor_sealed text                   -- the token that it was exchanged for, while that may be answered again
 );
 CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
+CREATE INDEX refresh_tokens_in_grace ON refresh_tokens (used_time) WHERE successor_sealed IS NOT NULL;
 
 CREATE TABLE api_keys (
     id uuid PRIMARY KEY,
