@@ -12,6 +12,7 @@ use countersign::{
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, transport::Channel};
@@ -103,6 +104,18 @@ impl Server {
         self.database
     }
 
+    /// Another replica's setup: the same database, the same clock.
+    pub fn replica(&self) -> Setup {
+        Setup::on(self.database.clone(), self.clock.clone())
+    }
+
+    /// Stops it and starts it anew, with defaults.
+    pub async fn restart(self) -> Self {
+        let again = self.replica();
+        self.stop().await;
+        again.start().await
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -162,6 +175,37 @@ impl Server {
             required_scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         };
         self.auth().validate_credential(request).await.unwrap().into_inner()
+    }
+
+    /// What a credential is worth, when no scope is asked for.
+    pub async fn status_of(&self, credential: &str) -> pb::CredentialStatus {
+        self.validate(credential).await.status()
+    }
+
+    pub async fn get_me(&self, access_token: &str) -> Result<pb::User, Status> {
+        let request = bearer(access_token, pb::GetMeRequest {});
+        self.auth().get_me(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn change_password(&self, access_token: &str, current: &str, new: &str) -> Result<(), Status> {
+        let request =
+            pb::ChangePasswordRequest { current_password: current.to_owned(), new_password: new.to_owned() };
+        self.auth().change_password(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    /// Signs out by access token.
+    pub async fn logout(&self, access_token: &str) -> Result<(), Status> {
+        self.auth().logout(bearer(access_token, pb::LogoutRequest::default())).await.map(|_| ())
+    }
+
+    pub async fn revoke_key(&self, access_token: &str, key_id: &str) -> Result<(), Status> {
+        let request = pb::RevokeKeyRequest { key_id: key_id.to_owned() };
+        self.keys().revoke_key(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    /// What was written for other replicas to learn, oldest first.
+    pub async fn changes(&self) -> Vec<String> {
+        self.database.query_text("SELECT kind FROM changes ORDER BY id").await
     }
 
     /// Makes a key with these scopes.
@@ -232,4 +276,23 @@ pub fn reason(status: &Status) -> String {
 pub fn expect_status<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, expected: &str) {
     let status = result.expect_err("a failure");
     assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{status:?}");
+}
+
+/// Expects `INVALID_FIELD` with a violation of this field.
+#[track_caller]
+pub fn expect_invalid<T: std::fmt::Debug>(result: Result<T, Status>, field: &str) {
+    let status = result.expect_err("a failure");
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::InvalidArgument, "INVALID_FIELD"),
+        "{status:?}"
+    );
+    let details = status.get_error_details();
+    let violations = &details.bad_request().expect("violations").field_violations;
+    assert!(violations.iter().any(|violation| violation.field == field), "{field}: {violations:?}");
+}
+
+/// So many seconds after `START`.
+pub fn after_start(seconds: i64) -> Timestamp {
+    Timestamp { seconds: START / 1_000_000 + seconds, nanos: 0 }
 }

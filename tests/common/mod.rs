@@ -2,9 +2,13 @@
 //! `COUNTERSIGN_TEST_POSTGRES` names. `make test` starts one; without it the tests on PostgreSQL fail, never skip.
 #![expect(dead_code, reason = "each test binary uses its part")]
 
-use diesel::sqlite::SqliteConnection;
+use std::sync::Arc;
+
+use countersign::types::Time;
+use diesel::{dsl::sql, sql_types::Text, sqlite::SqliteConnection};
 use diesel_async::{
-    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, sync_connection_wrapper::SyncConnectionWrapper,
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    sync_connection_wrapper::SyncConnectionWrapper,
 };
 use tempfile::TempDir;
 
@@ -15,11 +19,12 @@ pub enum Kind {
     Postgres,
 }
 
-/// An empty database, gone with the value (a PostgreSQL one goes with its cluster).
+/// A database of the test's own, gone with the last clone (a PostgreSQL one goes with its cluster).
+#[derive(Clone)]
 pub struct Database {
     pub kind: Kind,
     pub url: String,
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Database {
@@ -29,7 +34,7 @@ impl Database {
             Kind::Sqlite => format!("sqlite://{}", directory.path().join("countersign.db").display()),
             Kind::Postgres => create_in_cluster(&cluster_url()).await,
         };
-        Self { kind, url, directory }
+        Self { kind, url, directory: Arc::new(directory) }
     }
 
     /// A directory that lives as long as the database.
@@ -40,16 +45,38 @@ impl Database {
     /// Runs SQL behind the service's back.
     pub async fn execute(&self, sql: &str) {
         match self.kind {
-            Kind::Sqlite => {
-                let path = self.url.strip_prefix("sqlite://").unwrap();
-                let mut conn = SyncConnectionWrapper::<SqliteConnection>::establish(path).await.unwrap();
-                conn.batch_execute("PRAGMA busy_timeout = 5000").await.unwrap();
-                conn.batch_execute(sql).await.unwrap();
-            }
-            Kind::Postgres => {
-                AsyncPgConnection::establish(&self.url).await.unwrap().batch_execute(sql).await.unwrap();
-            }
+            Kind::Sqlite => self.sqlite().await.batch_execute(sql).await.unwrap(),
+            Kind::Postgres => self.postgres().await.batch_execute(sql).await.unwrap(),
         }
+    }
+
+    /// The rows of a query for one column of text.
+    pub async fn query_text(&self, query: &str) -> Vec<String> {
+        let query = sql::<Text>(query);
+        match self.kind {
+            Kind::Sqlite => query.load(&mut self.sqlite().await).await.unwrap(),
+            Kind::Postgres => query.load(&mut self.postgres().await).await.unwrap(),
+        }
+    }
+
+    /// An instant as it is written in this database's SQL.
+    pub fn time(&self, time: Time) -> String {
+        let text = time.as_chrono().format("%F %T%.6f");
+        match self.kind {
+            Kind::Sqlite => format!("'{text}'"),
+            Kind::Postgres => format!("TIMESTAMPTZ '{text}+00'"),
+        }
+    }
+
+    async fn sqlite(&self) -> SyncConnectionWrapper<SqliteConnection> {
+        let path = self.url.strip_prefix("sqlite://").unwrap();
+        let mut conn = SyncConnectionWrapper::establish(path).await.unwrap();
+        SimpleAsyncConnection::batch_execute(&mut conn, "PRAGMA busy_timeout = 5000").await.unwrap();
+        conn
+    }
+
+    async fn postgres(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url).await.unwrap()
     }
 }
 
