@@ -5,5 +5,6 @@
 mod common;
 mod support;
 
+mod login;
 mod refresh;
 mod register;
