@@ -6,5 +6,6 @@ mod common;
 mod support;
 
 mod login;
+mod logout;
 mod refresh;
 mod register;
