@@ -5,6 +5,7 @@
 mod common;
 mod support;
 
+mod change_password;
 mod login;
 mod logout;
 mod refresh;
