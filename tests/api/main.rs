@@ -6,6 +6,7 @@ mod common;
 mod support;
 
 mod change_password;
+mod delete_me;
 mod login;
 mod logout;
 mod refresh;
