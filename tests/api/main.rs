@@ -5,6 +5,7 @@
 mod common;
 mod support;
 
+mod callers;
 mod change_password;
 mod delete_me;
 mod login;
