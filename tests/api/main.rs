@@ -10,5 +10,6 @@ mod change_password;
 mod delete_me;
 mod login;
 mod logout;
+mod profile;
 mod refresh;
 mod register;
