@@ -13,3 +13,4 @@ mod logout;
 mod profile;
 mod refresh;
 mod register;
+mod sessions;
