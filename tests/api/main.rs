@@ -14,3 +14,4 @@ mod profile;
 mod refresh;
 mod register;
 mod sessions;
+mod validate;
