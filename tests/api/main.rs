@@ -8,6 +8,7 @@ mod support;
 mod callers;
 mod change_password;
 mod delete_me;
+mod key_changes;
 mod keys;
 mod login;
 mod logout;
