@@ -9,6 +9,7 @@ mod callers;
 mod change_password;
 mod delete_me;
 mod key_changes;
+mod key_pages;
 mod keys;
 mod login;
 mod logout;
