@@ -17,4 +17,5 @@ mod profile;
 mod refresh;
 mod register;
 mod sessions;
+mod signing_keys;
 mod validate;

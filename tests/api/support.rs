@@ -25,7 +25,7 @@ pub const PASSWORD: &str = "correct horse battery";
 /// When a manual clock begins.
 pub const START: i64 = 1_800_000_000_000_000;
 /// 32 bytes that are not random.
-const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A running service.
 pub struct Server {
@@ -65,6 +65,11 @@ impl Setup {
     pub fn system_clock(mut self) -> Self {
         self.clock = Clock::System;
         self
+    }
+
+    /// Another replica's setup: the same database, the same clock.
+    pub fn replica(&self) -> Self {
+        Self::on(self.database.clone(), self.clock.clone())
     }
 
     pub fn config(&self) -> Config {

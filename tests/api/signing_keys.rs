@@ -1,0 +1,174 @@
+//! The keys that access tokens are signed with, and tokens as others see them who verify them themselves.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::{
+    api::pb::{self, CredentialStatus as S},
+    types::Time,
+};
+use pasetors::{
+    keys::AsymmetricPublicKey,
+    paserk::{FormatAsPaserk, Id},
+    token::{Public, UntrustedToken},
+    version4::{PublicToken, V4},
+};
+use serde_json::Value;
+
+use crate::{
+    common::{Database, Kind},
+    on_both,
+    support::{EMAIL, PASSWORD, START, Server, Setup, after_start},
+};
+
+async fn published(server: &Server) -> Vec<pb::VerificationKey> {
+    let request = pb::ListVerificationKeysRequest {};
+    server.auth().list_verification_keys(request).await.unwrap().into_inner().keys
+}
+
+fn kid_of(token: &str) -> String {
+    let footer = URL_SAFE_NO_PAD.decode(token.split('.').nth(3).unwrap()).unwrap();
+    let footer: Value = serde_json::from_slice(&footer).unwrap();
+    let footer = footer.as_object().unwrap();
+    assert_eq!(footer.keys().collect::<Vec<_>>(), ["kid"]);
+    footer["kid"].as_str().unwrap().to_owned()
+}
+
+/// A token's claims, once its signature was checked with a published key.
+fn claims(token: &str, key: &pb::VerificationKey) -> Value {
+    let public = AsymmetricPublicKey::<V4>::try_from(key.public_key.as_str()).unwrap();
+    let token = UntrustedToken::<Public, V4>::try_from(token).unwrap();
+    let token = PublicToken::verify(&public, &token, None, None).unwrap();
+    serde_json::from_str(token.payload()).unwrap()
+}
+
+/// Copies the signing key of one database into another, where it begins to sign after so many seconds.
+async fn add_key(from: &Database, to: &Database, generation: i32, after: i64) {
+    let hex = match from.kind {
+        Kind::Sqlite => "hex(public_key)",
+        Kind::Postgres => "encode(public_key, 'hex')",
+    };
+    let columns = format!("SELECT kid || ' ' || secret_sealed || ' ' || {hex} FROM signing_keys");
+    let row = from.query_text(&columns).await.remove(0);
+    let [kid, sealed, hex] = row.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let public = match to.kind {
+        Kind::Sqlite => format!("X'{hex}'"),
+        Kind::Postgres => format!("'\\x{hex}'"),
+    };
+    let begin = to.time(Time::from_micros(START + after * 1_000_000));
+    to.execute(&format!(
+        "INSERT INTO signing_keys (generation, kid, public_key, secret_sealed, not_before_time)
+         VALUES ({generation}, '{kid}', {public}, '{sealed}', {begin})"
+    ))
+    .await;
+}
+
+on_both! {
+    async fn a_published_key_verifies_a_token_with_these_claims_and_no_others(database: Kind) {
+        // S24, S25
+        let server = Setup::new(database).await.set("ACCOUNTS__DEFAULT_SCOPES", "read,write").start().await;
+        let tokens = server.register().await;
+        let keys = published(&server).await;
+        let [key] = keys.as_slice() else { panic!("{keys:?}") };
+        assert_eq!((key.not_before_time, key.not_after_time), (Some(after_start(0)), None));
+        assert!(key.public_key.starts_with("k4.public."));
+        let public = AsymmetricPublicKey::<V4>::try_from(key.public_key.as_str()).unwrap();
+        let mut id = String::new();
+        Id::from(&public).fmt(&mut id).unwrap();
+        assert_eq!(key.kid, id);
+        assert_eq!(kid_of(&tokens.access_token), key.kid);
+
+        let mut first = claims(&tokens.access_token, key);
+        let principal = server.validate(&tokens.access_token).await.principal.unwrap();
+        let names: Vec<_> = first.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "nbf", "scopes", "sid", "sub"]);
+        assert_eq!(first["iss"], "https://auth.example.com");
+        assert_eq!(first["aud"], "countersign");
+        assert_eq!(first["sub"], principal.user_id);
+        assert_eq!(first["sid"], principal.session_id);
+        assert_eq!(first["scopes"], serde_json::json!(["read", "write"]));
+        let time = |claim: &Value| claim.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        let start = START / 1_000_000;
+        assert_eq!(time(&first["exp"]).timestamp(), start + 900);
+        assert!(time(&first["nbf"]).timestamp() <= start && time(&first["iat"]).timestamp() <= start);
+        // Another token is another `jti`.
+        let second = server.refresh(&tokens.refresh_token).await.unwrap().access_token;
+        let second = claims(&second, key);
+        assert_ne!(first["jti"], second["jti"]);
+        first["jti"] = second["jti"].clone();
+        assert_eq!(first, second);
+    }
+}
+
+on_both! {
+    async fn the_lifetime_is_the_operators_to_say_but_never_past_the_session(database: Kind) {
+        // S20
+        let setup = Setup::new(database).await.set("TOKENS__ACCESS_TTL", "1h").set("TOKENS__REFRESH_IDLE", "30m");
+        let server = setup.start().await;
+        let tokens = server.register().await;
+        assert_eq!(tokens.expires_in, 1800);
+        assert_eq!(server.validate(&tokens.access_token).await.expire_time, Some(after_start(1800)));
+    }
+}
+
+on_both! {
+    async fn the_keys_are_the_same_after_a_restart(database: Kind) {
+        let server = Server::start(database).await;
+        let token = server.register().await.access_token;
+        let before = published(&server).await;
+        let server = server.restart().await;
+        assert_eq!(published(&server).await, before);
+        assert_eq!(server.status_of(&token).await, S::Valid);
+        assert_eq!(kid_of(&server.login(EMAIL, PASSWORD).await.unwrap().access_token), before[0].kid);
+    }
+}
+
+on_both! {
+    async fn a_new_key_is_published_before_it_signs_and_an_old_one_until_its_last_token_has_expired(database: Kind) {
+        // S30
+        let server = Server::start(database).await;
+        let tokens = server.register().await;
+        let other = Server::start(database).await;
+        add_key(&other.database, &server.database, 2, 960).await;
+        let server = server.restart().await;
+
+        let keys = published(&server).await;
+        let kids: Vec<_> = keys.iter().map(|key| key.kid.clone()).collect();
+        assert_eq!(kids.len(), 2);
+        assert_eq!(keys[1].not_before_time, Some(after_start(960)));
+        server.advance_secs(959);
+        let old = server.refresh(&tokens.refresh_token).await.unwrap();
+        assert_eq!(kid_of(&old.access_token), kids[0]);
+        server.advance_secs(1);
+        let new = server.refresh(&old.refresh_token).await.unwrap();
+        assert_eq!(kid_of(&new.access_token), kids[1]);
+        claims(&new.access_token, &keys[1]);
+        for token in [&old.access_token, &new.access_token] {
+            assert_eq!(server.status_of(token).await, S::Valid);
+        }
+
+        let end = server.database.time(Time::from_micros(START + 961 * 1_000_000));
+        server.database.execute(&format!("UPDATE signing_keys SET not_after_time = {end} WHERE generation = 1")).await;
+        let server = server.restart().await;
+        assert_eq!(published(&server).await.len(), 2);
+        assert_eq!(server.status_of(&old.access_token).await, S::Valid);
+        server.advance_secs(1);
+        let left: Vec<_> = published(&server).await.into_iter().map(|key| key.kid).collect();
+        assert_eq!(left, [kids[1].clone()]);
+        assert_eq!(server.status_of(&old.access_token).await, S::Invalid);
+        assert_eq!(server.status_of(&new.access_token).await, S::Valid);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_that_start_at_once_on_an_empty_database_make_one_key() {
+    let setup = Setup::new(Kind::Postgres).await;
+    let (first, second) = tokio::join!(setup.replica().start(), setup.start());
+    let keys = published(&first).await;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(published(&second).await, keys);
+    assert_eq!(first.database.query_text("SELECT kid FROM signing_keys").await, [keys[0].kid.clone()]);
+    // What one signs, the other knows.
+    let tokens = first.register().await;
+    assert_eq!(second.status_of(&tokens.access_token).await, S::Valid);
+    let tokens = second.refresh(&tokens.refresh_token).await.unwrap();
+    assert_eq!(first.status_of(&tokens.access_token).await, S::Valid);
+}
