@@ -16,6 +16,7 @@ mod logout;
 mod profile;
 mod refresh;
 mod register;
+mod secrets;
 mod sessions;
 mod signing_keys;
 mod validate;
