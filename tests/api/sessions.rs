@@ -197,6 +197,24 @@ on_both! {
 }
 
 on_both! {
+    async fn whatever_ends_one_every_replica_is_told_until_its_last_token_has_expired(database: Kind) {
+        // S17, S19
+        let server = Server::start(database).await;
+        let reused = server.register().await;
+        server.refresh(&reused.refresh_token).await.unwrap();
+        server.advance_secs(11);
+        let answer = server.refresh(&reused.refresh_token).await;
+        expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_REUSED");
+        assert_eq!(server.changes().await, ["session_ended"]);
+
+        // By the clock of any replica, which may lie apart by a minute.
+        let end = server.database.time(server.clock.now() + std::time::Duration::from_secs(900 + 60));
+        let remembered = format!("SELECT kind FROM changes WHERE expire_time >= {end}");
+        assert_eq!(server.database.query_text(&remembered).await, ["session_ended"]);
+    }
+}
+
+on_both! {
     async fn the_address_is_forwarded_only_by_a_trusted_proxy(database: Kind) {
         // S12
         let login = || {
