@@ -1,4 +1,5 @@
-//! Who may call: what each kind of credential is answered where a user is needed, and where anybody with one will do.
+//! Who may call: what each kind of credential is answered where a user is needed, and where anybody with one
+//! will do.
 
 use countersign::api::pb::{self, CredentialStatus as S};
 use tonic::{Code, Request, Status, metadata::MetadataMap};
@@ -63,26 +64,24 @@ on_both! {
         server.database.execute(disable).await;
         let unknown = format!("{}0", &key.secret[..51]);
 
-        let header = |name: &'static str, value: String| vec![(name, value)];
+        let header = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+        let bearer = |token: &str| header("authorization", &format!("Bearer {token}"));
         for (headers, code, expected) in [
             (vec![], Code::Unauthenticated, "MISSING_CREDENTIAL"),
-            (header("x-api-key", key.secret.clone()), Code::PermissionDenied, "SESSION_REQUIRED"),
-            (header("authorization", format!("Bearer {}", key.secret)), Code::PermissionDenied, "SESSION_REQUIRED"),
-            (header("authorization", format!("Bearer {expired}")), Code::Unauthenticated, "CREDENTIAL_EXPIRED"),
-            (header("authorization", format!("Bearer {revoked}")), Code::Unauthenticated, "CREDENTIAL_REVOKED"),
-            (header("authorization", format!("Bearer {disabled}")), Code::PermissionDenied, "ACCOUNT_DISABLED"),
-            (header("authorization", "Bearer nonsense".to_owned()), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("authorization", "Bearer ".to_owned()), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("authorization", tokens.access_token.clone()), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("authorization", "Basic dTpw".to_owned()), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("authorization", format!("Bearer {}", tokens.refresh_token)), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("x-api-key", unknown), Code::Unauthenticated, "INVALID_CREDENTIAL"),
-            (header("x-api-key", tokens.access_token.clone()), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (header("x-api-key", &key.secret), Code::PermissionDenied, "SESSION_REQUIRED"),
+            (bearer(&key.secret), Code::PermissionDenied, "SESSION_REQUIRED"),
+            (bearer(&expired), Code::Unauthenticated, "CREDENTIAL_EXPIRED"),
+            (bearer(&revoked), Code::Unauthenticated, "CREDENTIAL_REVOKED"),
+            (bearer(&disabled), Code::PermissionDenied, "ACCOUNT_DISABLED"),
+            (bearer("nonsense"), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (bearer(""), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (bearer(&tokens.refresh_token), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (header("authorization", &tokens.access_token), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (header("authorization", "Basic dTpw"), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (header("x-api-key", &unknown), Code::Unauthenticated, "INVALID_CREDENTIAL"),
+            (header("x-api-key", &tokens.access_token), Code::Unauthenticated, "INVALID_CREDENTIAL"),
             (
-                vec![
-                    ("authorization", format!("Bearer {}", tokens.access_token)),
-                    ("x-api-key", key.secret.clone()),
-                ],
+                [bearer(&tokens.access_token), header("x-api-key", &key.secret)].concat(),
                 Code::InvalidArgument,
                 "INVALID_FIELD",
             ),

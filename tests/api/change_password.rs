@@ -71,7 +71,8 @@ on_both! {
         server.change_password(&own.access_token, PASSWORD, NEW).await.unwrap();
         for other in others {
             assert_eq!(server.status_of(&other.access_token).await, S::Revoked);
-            expect_status(server.refresh(&other.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+            let answer = server.refresh(&other.refresh_token).await;
+            expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         }
         assert_eq!(server.status_of(&own.access_token).await, S::Valid);
         server.refresh(&own.refresh_token).await.unwrap();

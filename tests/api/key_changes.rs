@@ -12,6 +12,9 @@ use crate::{
 
 const DAY: i64 = 24 * 60 * 60;
 
+/// A request, its mask, and what they make of the key.
+type Step = (pb::UpdateKeyRequest, Option<&'static [&'static str]>, fn(&mut pb::ApiKey));
+
 async fn update(
     server: &Server,
     token: &str,
@@ -52,15 +55,17 @@ on_both! {
             rate_limit: Some(limit(5)),
             ..unset()
         };
-        type Expect = fn(&mut pb::ApiKey);
-        let steps: [(pb::UpdateKeyRequest, Option<&[&str]>, Expect); 14] = [
+        let renamed = |name: &str| pb::UpdateKeyRequest { name: Some(name.to_owned()), ..unset() };
+        let steps: [Step; 14] = [
             // Without a mask, what is set.
             (unset(), None, |_| ()),
             (unset(), Some(&[]), |_| ()),
-            (pb::UpdateKeyRequest { name: Some("a".to_owned()), ..unset() }, None, |key| key.name = "a".to_owned()),
-            (pb::UpdateKeyRequest { rate_limit: Some(limit(7)), ..unset() }, Some(&[]), |key| key.rate_limit = Some(limit(7))),
+            (renamed("a"), None, |key| key.name = "a".into()),
+            (pb::UpdateKeyRequest { rate_limit: Some(limit(7)), ..unset() }, Some(&[]), |key| {
+                key.rate_limit = Some(limit(7));
+            }),
             // With one, what it names.
-            (set(), Some(&["name"]), |key| key.name = "new".to_owned()),
+            (set(), Some(&["name"]), |key| key.name = "new".into()),
             (set(), Some(&["scopes"]), |key| key.scopes = vec!["write".to_owned()]),
             (set(), Some(&["expire_time", "rate_limit"]), |key| {
                 key.expire_time = Some(after_start(60));
@@ -76,14 +81,14 @@ on_both! {
                 key.rate_limit = Some(limit(5));
             }),
             // All of it.
-            (pb::UpdateKeyRequest { name: Some("all".to_owned()), ..unset() }, Some(&["*"]), |key| {
-                key.name = "all".to_owned();
+            (renamed("all"), Some(&["*"]), |key| {
+                key.name = "all".into();
                 key.scopes.clear();
                 key.expire_time = None;
                 key.rate_limit = None;
             }),
             (set(), Some(&["*"]), |key| {
-                key.name = "new".to_owned();
+                key.name = "new".into();
                 key.scopes = vec!["write".to_owned()];
                 key.expire_time = Some(after_start(60));
                 key.rate_limit = Some(limit(5));

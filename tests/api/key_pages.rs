@@ -56,7 +56,8 @@ on_both! {
         for n in 0..7 {
             server.advance_secs(1);
             made.insert(0, server.create_key(&token, &[]).await.key.unwrap().id);
-            assert_eq!(list(&server, &token, 1, "").await.unwrap().keys[0].create_time, Some(after_start(n + 1)));
+            let newest = list(&server, &token, 1, "").await.unwrap().keys.remove(0);
+            assert_eq!(newest.create_time, Some(after_start(n + 1)));
         }
         let (mut seen, mut page_token) = (Vec::new(), String::new());
         loop {

@@ -1,4 +1,5 @@
-//! API keys, made and ended by their owners. Changing and rotating them is in `key_changes`, listing in `key_pages`.
+//! API keys, made and ended by their owners. Changing and rotating them is in `key_changes`, listing in
+//! `key_pages`.
 
 use countersign::api::pb::{self, CredentialStatus as S};
 use prost_types::{Duration, Timestamp};
@@ -240,8 +241,8 @@ on_both! {
             match call.await.unwrap() {
                 Ok(answer) => made.push(answer.into_inner().key.unwrap()),
                 Err(status) => {
-                    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
                     assert!(status.get_error_details().retry_info().is_none());
+                    expect_status::<()>(Err(status), Code::ResourceExhausted, "LIMIT_REACHED");
                     refused += 1;
                 }
             }

@@ -24,7 +24,8 @@ on_both! {
         // Both tokens of the session, not only the one that was shown.
         assert_eq!(server.status_of(&first.access_token).await, S::Revoked);
         assert_eq!(server.status_of(&second.access_token).await, S::Revoked);
-        expect_status(server.refresh(&second.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        let answer = server.refresh(&second.refresh_token).await;
+        expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         expect_status(server.get_me(&first.access_token).await, Code::Unauthenticated, "CREDENTIAL_REVOKED");
         // Another session lives on.
         assert_eq!(server.status_of(&other.access_token).await, S::Valid);
@@ -50,7 +51,8 @@ on_both! {
         let tokens = server.register().await;
         by_refresh_token(&server, &tokens.refresh_token).await.unwrap();
         assert_eq!(server.status_of(&tokens.access_token).await, S::Revoked);
-        expect_status(server.refresh(&tokens.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        let answer = server.refresh(&tokens.refresh_token).await;
+        expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         assert_eq!(server.changes().await, ["session_ended"]);
     }
 }
@@ -100,7 +102,8 @@ on_both! {
         let server = server.restart().await;
         assert_eq!(server.status_of(&tokens.access_token).await, S::Revoked);
         assert_eq!(server.status_of(&kept.access_token).await, S::Valid);
-        expect_status(server.refresh(&tokens.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
+        let answer = server.refresh(&tokens.refresh_token).await;
+        expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         server.refresh(&kept.refresh_token).await.unwrap();
         // SQLite serves one process.
         if database == Kind::Postgres {
@@ -109,7 +112,8 @@ on_both! {
             server.logout(&kept.access_token).await.unwrap();
             assert_eq!(other.status_of(&kept.access_token).await, S::Revoked);
             let request = bearer(&kept.access_token, pb::ListSessionsRequest::default());
-            expect_status(other.auth().list_sessions(request).await, Code::Unauthenticated, "CREDENTIAL_REVOKED");
+            let answer = other.auth().list_sessions(request).await;
+            expect_status(answer, Code::Unauthenticated, "CREDENTIAL_REVOKED");
         }
     }
 }

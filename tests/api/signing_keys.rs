@@ -101,8 +101,8 @@ on_both! {
 on_both! {
     async fn the_lifetime_is_the_operators_to_say_but_never_past_the_session(database: Kind) {
         // S20
-        let setup = Setup::new(database).await.set("TOKENS__ACCESS_TTL", "1h").set("TOKENS__REFRESH_IDLE", "30m");
-        let server = setup.start().await;
+        let setup = Setup::new(database).await.set("TOKENS__ACCESS_TTL", "1h");
+        let server = setup.set("TOKENS__REFRESH_IDLE", "30m").start().await;
         let tokens = server.register().await;
         assert_eq!(tokens.expires_in, 1800);
         assert_eq!(server.validate(&tokens.access_token).await.expire_time, Some(after_start(1800)));
@@ -122,7 +122,7 @@ on_both! {
 }
 
 on_both! {
-    async fn a_new_key_is_published_before_it_signs_and_an_old_one_until_its_last_token_has_expired(database: Kind) {
+    async fn a_new_key_is_published_before_it_signs_and_an_old_one_until_it_ends(database: Kind) {
         // S30
         let server = Server::start(database).await;
         let tokens = server.register().await;
@@ -146,7 +146,8 @@ on_both! {
         }
 
         let end = server.database.time(Time::from_micros(START + 961 * 1_000_000));
-        server.database.execute(&format!("UPDATE signing_keys SET not_after_time = {end} WHERE generation = 1")).await;
+        let retire = format!("UPDATE signing_keys SET not_after_time = {end} WHERE generation = 1");
+        server.database.execute(&retire).await;
         let server = server.restart().await;
         assert_eq!(published(&server).await.len(), 2);
         assert_eq!(server.status_of(&old.access_token).await, S::Valid);

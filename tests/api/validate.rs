@@ -1,4 +1,5 @@
-//! The question that other services ask: whose credential is this, and what may it do? Rate limits are in `keys`.
+//! The question that other services ask: whose credential is this, and what may it do? Rate limits are in
+//! `keys`.
 
 use std::time::Duration;
 
