@@ -40,7 +40,9 @@ impl Domain {
         // Locks the session before any of its tokens, as everything that ends a session does.
         let session = store::sessions::touch(tx, presented.session_id, now).await?;
         let session = session.ok_or(Error::RefreshTokenInvalid)?;
-        let user = users::find(tx, session.user_id).await?.ok_or(Error::RefreshTokenInvalid)?;
+        let user = users::find(tx, session.user_id).await?;
+        // Disabling ends sessions; whoever is disabled gets no token even so.
+        let user = user.filter(|user| user.disabled_time.is_none()).ok_or(Error::RefreshTokenInvalid)?;
 
         let Some(successor) = self.exchange(tx, &presented, now).await? else {
             sessions::end(self, tx, user.id, session.id, now).await?;

@@ -10,7 +10,9 @@ use tonic::{Code, Status};
 use crate::{
     common::{Database, Kind},
     on_both,
-    support::{EMAIL, PASSWORD, Server, Setup, after_start, api_key, bearer, expect_invalid, reason},
+    support::{
+        EMAIL, PASSWORD, Server, Setup, after_start, api_key, bearer, expect_invalid, expect_status, reason,
+    },
 };
 
 const SCOPES: (&str, &str) = ("ACCOUNTS__DEFAULT_SCOPES", "read,write");
@@ -339,6 +341,9 @@ on_both! {
         }
         let me = server.auth().get_me(api_key(&secret, pb::GetMeRequest {})).await;
         assert_eq!(reason(&me.unwrap_err()), "ACCOUNT_DISABLED");
+        // Nor can new ones be had.
+        let refreshed = server.refresh(&tokens.refresh_token).await;
+        expect_status(refreshed, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
     }
 }
 
