@@ -74,7 +74,7 @@ impl AuthService for Auth {
             self.domain.logout_by_refresh_token(token).await?;
         } else {
             let caller = self.user(&request).await?;
-            self.domain.revoke_session(caller.user_id, caller.session_id).await?;
+            self.domain.logout(caller).await?;
         }
         Ok(Response::new(pb::LogoutResponse {}))
     }

@@ -1,12 +1,21 @@
 //! Signing out.
 
-use super::{Domain, Result, sessions};
+use super::{Domain, Error, Result, access::Session, sessions};
 use crate::{
     crypto::opaque,
     store::{self, refresh_tokens},
 };
 
 impl Domain {
+    /// Ends the caller's own session.
+    pub async fn logout(&self, caller: Session) -> Result<()> {
+        match self.revoke_session(caller.user_id, caller.session_id).await {
+            // It has ended since the caller was let in.
+            Err(Error::NotFound(_)) => Err(Error::CredentialRevoked),
+            answer => answer,
+        }
+    }
+
     /// Ends the session that a refresh token belongs to. Says nothing of whether there was one (S23).
     pub async fn logout_by_refresh_token(&self, token: &str) -> Result<()> {
         let Some(digest) = opaque::refresh_token_digest(token) else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! Signing out: by access token or refresh token, at once and for good.
 
 use countersign::api::pb::{self, CredentialStatus as S};
+use futures_util::future::join_all;
 use tonic::{Code, Response, Status};
 
 use crate::{
@@ -115,5 +116,18 @@ on_both! {
             let answer = other.auth().list_sessions(request).await;
             expect_status(answer, Code::Unauthenticated, "CREDENTIAL_REVOKED");
         }
+    }
+}
+
+on_both! {
+    async fn of_many_at_once_each_is_done_or_told_that_it_was(database: Kind) {
+        let server = Server::start(database).await;
+        let tokens = server.register().await;
+        let answers = join_all((0..16).map(|_| server.logout(&tokens.access_token))).await;
+        assert!(answers.iter().any(Result::is_ok));
+        for answer in answers.into_iter().filter(Result::is_err) {
+            expect_status(answer, Code::Unauthenticated, "CREDENTIAL_REVOKED");
+        }
+        assert_eq!(server.changes().await, ["session_ended"]);
     }
 }
