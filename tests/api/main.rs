@@ -19,4 +19,5 @@ mod register;
 mod secrets;
 mod sessions;
 mod signing_keys;
+mod together;
 mod validate;
