@@ -4,6 +4,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use countersign::api::pb;
+use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
 use tonic::{Code, Status};
 
@@ -35,6 +36,17 @@ async fn set_hash(server: &Server, phc: &str) {
 
 async fn hash(server: &Server) -> String {
     server.database.query_text("SELECT password_hash FROM users").await.remove(0)
+}
+
+/// So many sign-ins at once, by the right password.
+async fn sign_in_at_once(server: &Server, count: usize) -> Vec<Result<pb::TokenResponse, Status>> {
+    let client = server.auth();
+    let calls = (0..count).map(|_| {
+        let mut client = client.clone();
+        let request = pb::LoginRequest { email: EMAIL.to_owned(), password: PASSWORD.to_owned() };
+        async move { client.login(request).await.map(tonic::Response::into_inner) }
+    });
+    join_all(calls).await
 }
 
 /// All that a client sees of a failure, but for the date.
@@ -223,5 +235,17 @@ on_both! {
             expect_invalid(server.login("nobody@example.com", &password).await, "password");
         }
         expect_invalid(server.login("no address", PASSWORD).await, "email");
+    }
+}
+
+on_both! {
+    async fn right_sign_ins_at_once_all_succeed(database: Kind) {
+        // S10
+        let server = Server::start(database).await;
+        server.register().await;
+        for answer in sign_in_at_once(&server, 32).await {
+            let token = answer.unwrap().access_token;
+            assert_eq!(server.status_of(&token).await, pb::CredentialStatus::Valid);
+        }
     }
 }
