@@ -249,3 +249,16 @@ on_both! {
         }
     }
 }
+
+on_both! {
+    async fn right_sign_ins_at_once_all_succeed_while_a_weaker_hash_is_replaced(database: Kind) {
+        // S6, S10
+        let server = Server::start(database).await;
+        server.register().await;
+        set_hash(&server, &phc(Algorithm::Argon2id, Version::V0x13, (8192, 2))).await;
+        for answer in sign_in_at_once(&server, 8).await {
+            answer.unwrap();
+        }
+        assert!(hash(&server).await.contains("$m=19456,"));
+    }
+}
