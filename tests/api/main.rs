@@ -4,5 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod support;
+mod wire;
 
+mod parity;
 mod refresh;

@@ -1,6 +1,5 @@
 //! Databases to test on. Each test has one of its own: a file, or a database in the cluster that
 //! `COUNTERSIGN_TEST_POSTGRES` names. `make test` starts one; without it the tests on PostgreSQL fail, never skip.
-#![expect(dead_code, reason = "each test binary uses its part")]
 
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{
