@@ -6,5 +6,6 @@ mod common;
 mod support;
 mod wire;
 
+mod bad_input;
 mod parity;
 mod refresh;
