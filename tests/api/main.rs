@@ -7,5 +7,6 @@ mod support;
 mod wire;
 
 mod bad_input;
+mod doors;
 mod parity;
 mod refresh;
