@@ -206,7 +206,7 @@ async fn the_openapi_document_is_served_and_may_be_kept() {
     let server = Server::start(Kind::Sqlite).await;
     let answer = server.exchange(Door::Rest, Method::GET, "/openapi.json", &[], "").await;
     assert_eq!(answer.headers["content-type"], "application/json");
-    assert_ne!(answer.headers.get("cache-control").map(|value| value.as_bytes()), Some(&b"no-store"[..]));
+    assert_ne!(answer.headers.get("cache-control").map(http::HeaderValue::as_bytes), Some(&b"no-store"[..]));
     let checked_in: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap();
     assert_eq!(answer.result.unwrap(), checked_in);
 }
@@ -342,8 +342,8 @@ async fn a_session_remembers_the_user_agent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_may_have_64_kib_and_not_a_byte_more() {
     // S60
-    let server = Server::start(Kind::Sqlite).await;
     const MOST: usize = 64 * 1024;
+    let server = Server::start(Kind::Sqlite).await;
     let path = "/countersign.v1.AuthService/Refresh";
     for (excess, reason) in [(0, "REFRESH_TOKEN_INVALID"), (1, "TOO_LARGE")] {
         for door in GRPC_DOORS {

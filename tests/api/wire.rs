@@ -193,7 +193,8 @@ impl Server {
         let body = body.into();
         let mut request = Request::builder().method(method).uri(self.url(path));
         let typed = headers.iter().any(|(name, _)| *name == "content-type");
-        if !typed && !(door == Door::Rest && body.is_empty()) {
+        let untyped = door == Door::Rest && body.is_empty();
+        if !(typed || untyped) {
             request = request.header("content-type", door.content_type());
         }
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
