@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 /// `tonic_health`.
 const CRATES: [(&[&str], &[&str]); 3] = [
     (&["tonic", "prost", "axum", "http", "hyper", "tower"], &["api", "app", "commands"]),
-    (&["diesel", "bb8", "tokio_postgres", "rustls"], &["store"]),
+    (&["diesel", "bb8", "tokio_postgres"], &["store"]),
     (&["argon2", "pasetors", "sha2", "crc32fast"], &["crypto"]),
 ];
 

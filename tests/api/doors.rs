@@ -245,7 +245,11 @@ async fn a_content_type_is_read_in_any_case_and_with_parameters() {
         assert!(answer.result.is_ok(), "{content_type}: {answer:?}");
         assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/grpc"));
     }
-    // gRPC-web goes over HTTP/2 as well.
+    // gRPC-web and REST go over HTTP/2 as well.
+    let headers = [("content-type", "application/json")];
+    let body = sign_in().to_string();
+    let answer = server.exchange(Door::Grpc, Method::POST, LOGIN_REST, &headers, body).await;
+    assert!(answer.result.is_ok(), "{answer:?}");
     let headers = [("content-type", "application/grpc-web+proto")];
     assert!(server.frames(Door::Grpc, LOGIN, &headers, frame(&message)).await.result.is_ok());
     // Some clients name a type with every GET.
