@@ -29,17 +29,27 @@ where
     type Decoder = Half<U>;
 
     fn encoder(&mut self) -> Half<T> {
-        Half(PhantomData)
+        Half::default()
     }
 
     fn decoder(&mut self) -> Half<U> {
-        Half(PhantomData)
+        Half::default()
     }
 }
 
 /// One direction of a [`Codec`].
 #[derive(Debug)]
-pub struct Half<M>(PhantomData<M>);
+pub struct Half<M> {
+    /// Whether a message was decoded. A call and an answer are one message each; a second would go unseen.
+    decoded: bool,
+    message: PhantomData<M>,
+}
+
+impl<M> Default for Half<M> {
+    fn default() -> Self {
+        Self { decoded: false, message: PhantomData }
+    }
+}
 
 impl<M: Message> codec::Encoder for Half<M> {
     type Item = M;
@@ -55,6 +65,9 @@ impl<M: Message + Default> codec::Decoder for Half<M> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
+        if std::mem::replace(&mut self.decoded, true) {
+            return Err(Status::invalid_argument("a call takes one message"));
+        }
         M::decode(buf).map(Some).map_err(|_| Status::invalid_argument("the message is not valid protobuf"))
     }
 }

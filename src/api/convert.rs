@@ -49,8 +49,13 @@ pub fn time(name: &str, timestamp: Timestamp) -> Result<Time> {
 }
 
 pub fn duration(name: &str, duration: prost_types::Duration) -> Result<Duration> {
-    Duration::try_from(duration)
-        .map_err(|_| Error::field(name, Invalid::new("not a duration of zero or more")))
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    // Not by prost-types' conversion, which overflows on the least of seconds.
+    u64::try_from(duration.seconds)
+        .ok()
+        .zip(nanos)
+        .map(|(seconds, nanos)| Duration::new(seconds, nanos))
+        .ok_or_else(|| Error::field(name, Invalid::new("not a duration of zero or more")))
 }
 
 fn proto_duration(duration: Duration) -> prost_types::Duration {
@@ -98,7 +103,7 @@ impl<'a> Mask<'a> {
         for path in paths.unwrap_or_default() {
             if path != "*" && !updatable.contains(&path.as_str()) {
                 let known = updatable.join(", ");
-                let text = format!("{path:?} is not a field that can be updated; those are {known}");
+                let text = format!("names a field that cannot be updated; those that can are {known}");
                 return Err(Error::field("update_mask", Invalid::new(text)));
             }
         }

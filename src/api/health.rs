@@ -23,7 +23,7 @@ impl Health {
     }
 }
 
-/// The service, and how to tell it.
+/// The service, and how to tell it, which is to be done before it is asked: until then it knows no service by name.
 pub(super) fn health() -> (Health, HealthServer<impl HealthService>) {
     let (reporter, service) = health_reporter();
     (Health(reporter), service)

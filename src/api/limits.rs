@@ -16,9 +16,9 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+            ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
             X_CONTENT_TYPE_OPTIONS,
         },
         request::Parts,
@@ -145,7 +145,14 @@ impl Service<Request> for Guard {
             };
             let mut response = match outcome {
                 Ok(Ok(response)) => response,
-                Err(problem) => door.answer(problem),
+                Err(problem) => {
+                    let mut response = door.answer(problem);
+                    // RFC 9110, 15.5.6. Of REST paths the router says it; only gRPC's are refused here.
+                    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                    }
+                    response
+                }
             };
             if private {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -116,6 +116,8 @@ impl App {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, doors, domain, drain_delay, drain_timeout, _lock } = self;
         let api::Doors { router, health } = doors;
+        // Before the first call is taken, so that a service's name is never unknown.
+        health.set(false).await;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let health = tokio::spawn(worker::watch_health(domain.clone(), health, stopping.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));

@@ -12,7 +12,7 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Store,
@@ -99,6 +99,12 @@ pub fn sqlite_path(url: &str) -> Option<String> {
 }
 
 pub(super) async fn postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
+    // The time-out of tokio_postgres ends with TCP's handshake; who answers that may still say nothing.
+    let late = |_| ConnectionError::BadConnection(format!("no answer within {CONNECT_TIMEOUT:?}"));
+    timeout(CONNECT_TIMEOUT, open_postgres(target)).await.map_err(late)?
+}
+
+async fn open_postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
     let Postgres { config, tls } = target;
     let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(describe(&e));
     let mut conn = if let Some(tls) = tls {

@@ -4,15 +4,19 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod support;
+mod wire;
 
+mod bad_input;
 mod callers;
 mod change_password;
 mod delete_me;
+mod doors;
 mod key_changes;
 mod key_pages;
 mod keys;
 mod login;
 mod logout;
+mod parity;
 mod profile;
 mod refresh;
 mod register;
