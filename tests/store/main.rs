@@ -1,0 +1,17 @@
+//! The store on both databases, through its public API: each query, transactions, migrations, TLS.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod api_keys;
+mod changes;
+mod clock;
+mod indexes;
+mod migrations;
+mod refresh_tokens;
+mod sessions;
+mod signing_keys;
+mod tls;
+mod transactions;
+mod users;
