@@ -45,9 +45,9 @@ on_both! {
             assert!(api_keys::lock(&mut conn, bob.id, key.id).await.unwrap().is_none());
             same(api_keys::lock(&mut conn, ann.id, key.id).await.unwrap(), Some(key));
             same(api_keys::find(&mut conn, ann.id, key.id).await.unwrap(), Some(key));
-            expect_conflict(api_keys::insert(&mut conn, key).await);
+            expect_conflict(&api_keys::insert(&mut conn, key).await);
         }
-        let day = Duration::from_secs(24 * 60 * 60);
+        let day = Duration::from_hours(24);
         assert_eq!(full.rate_limit(), Some(RateLimit::new(10, day).unwrap()));
         assert_eq!(bare.rate_limit(), None);
     }
@@ -68,7 +68,7 @@ on_both! {
             same(api_keys::find_by_secret(&mut conn, row.0.digest).await.unwrap(), Some(row));
         }
         assert!(api_keys::find_by_secret(&mut conn, digest(4)).await.unwrap().is_none());
-        expect_conflict(api_keys::insert_secret(&mut conn, &secret(bobs.id, 2)).await);
+        expect_conflict(&api_keys::insert_secret(&mut conn, &secret(bobs.id, 2)).await);
         let orphan = api_keys::insert_secret(&mut conn, &secret(KeyId::generate(at(0)), 5)).await;
         assert!(matches!(orphan, Err(Error::Refused(_))), "{orphan:?}");
         let orphan = api_keys::insert(&mut conn, &key(UserId::generate(at(0)), 0)).await;

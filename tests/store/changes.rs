@@ -25,7 +25,7 @@ on_both! {
             (Change::UserChanged(user), "user_changed", user.0),
         ];
         for (change, ..) in all {
-            changes::insert(&mut conn, change, at(1), at(1) + Duration::from_secs(60)).await.unwrap();
+            changes::insert(&mut conn, change, at(1), at(1) + Duration::from_mins(1)).await.unwrap();
         }
         let hex = match database {
             Kind::Sqlite => "lower(hex(subject))",

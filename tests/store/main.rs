@@ -1,4 +1,5 @@
 //! The store on both databases, through its public API: each query, transactions, migrations, TLS.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -161,14 +161,12 @@ fn native(kind: Kind, sql_type: &str) -> String {
     };
     let native = match (kind, inner) {
         (Kind::Sqlite, "SqlId" | "Binary") => "blob",
-        (Kind::Sqlite, "SqlTime") => "text",
-        (Kind::Sqlite, "Integer" | "BigInt") => "integer",
         (Kind::Postgres, "SqlId") => "uuid",
         (Kind::Postgres, "Binary") => "bytea",
         (Kind::Postgres, "SqlTime") => "timestamp with time zone",
-        (Kind::Postgres, "Integer") => "integer",
+        (_, "Integer") | (Kind::Sqlite, "BigInt") => "integer",
         (Kind::Postgres, "BigInt") => "bigint",
-        (_, "Text") => "text",
+        (_, "Text") | (Kind::Sqlite, "SqlTime") => "text",
         _ => panic!("{sql_type} is new: say what it is in each database"),
     };
     format!("{native} {null}")

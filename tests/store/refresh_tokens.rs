@@ -26,7 +26,7 @@ on_both! {
             let read = refresh_tokens::find(&mut conn, token.digest).await.unwrap().unwrap();
             assert_eq!(read.digest, token.digest);
             same(read, &token);
-            expect_conflict(refresh_tokens::insert(&mut conn, &token).await);
+            expect_conflict(&refresh_tokens::insert(&mut conn, &token).await);
         }
         let orphan = refresh_tokens::insert(&mut conn, &refresh_token(SessionId::generate(at(0)), 3)).await;
         assert!(matches!(orphan, Err(Error::Refused(_))), "{orphan:?}");

@@ -20,7 +20,7 @@ on_both! {
         let session = fixture.session(&user, 0).await;
         let mut conn = fixture.conn().await;
         same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&session));
-        expect_conflict(sessions::insert(&mut conn, &session).await);
+        expect_conflict(&sessions::insert(&mut conn, &session).await);
     }
 }
 

@@ -37,8 +37,8 @@ on_both! {
         let mut conn = fixture.conn().await;
         signing_keys::insert(&mut conn, &key(1)).await.unwrap();
         let same_generation = SigningKey { kid: "k4.pid.other".to_owned(), ..key(1) };
-        expect_conflict(signing_keys::insert(&mut conn, &same_generation).await);
-        expect_conflict(signing_keys::insert(&mut conn, &SigningKey { generation: 2, ..key(1) }).await);
+        expect_conflict(&signing_keys::insert(&mut conn, &same_generation).await);
+        expect_conflict(&signing_keys::insert(&mut conn, &SigningKey { generation: 2, ..key(1) }).await);
         same(signing_keys::list(&mut conn).await.unwrap(), [key(1)]);
     }
 }

@@ -180,7 +180,7 @@ pub fn session(user_id: UserId, seconds: i64) -> Session {
         user_id,
         create_time: at(seconds),
         last_used_time: at(seconds),
-        expire_time: at(seconds) + Duration::from_secs(3600),
+        expire_time: at(seconds) + Duration::from_hours(1),
         ip_address: "2001:db8::1".to_owned(),
         user_agent: "Mozilla/5.0 (Größe)".to_owned(),
     }
@@ -231,6 +231,6 @@ pub fn same(left: impl Debug, right: impl Debug) {
 
 /// Expects a row that has been there before.
 #[track_caller]
-pub fn expect_conflict<T: Debug>(result: Result<T>) {
+pub fn expect_conflict<T: Debug>(result: &Result<T>) {
     assert!(matches!(result, Err(countersign::store::Error::Conflict)), "{result:?}");
 }

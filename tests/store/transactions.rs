@@ -58,6 +58,33 @@ on_both! {
 }
 
 on_both! {
+    async fn work_that_succeeds_lasts_and_work_that_fails_is_undone(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let done: Result<u8, Error> = fixture
+            .store
+            .tx(async |tx| {
+                users::insert(tx, &user("ann")).await?;
+                Ok(7)
+            })
+            .await;
+        assert_eq!(done.unwrap(), 7);
+        // More often than there are connections.
+        for _ in 0..20 {
+            let failed: Result<(), Error> = fixture
+                .store
+                .tx(async |tx| {
+                    users::insert(tx, &user("bob")).await?;
+                    users::insert(tx, &user("ann")).await
+                })
+                .await;
+            expect_conflict(&failed);
+        }
+        assert_eq!(fixture.count("users").await, 1);
+        expect_usable(&fixture.store).await;
+    }
+}
+
+on_both! {
     async fn what_was_dropped_is_gone(database: Kind) {
         let fixture = Fixture::new(database).await;
         // More of them than there are connections.
@@ -157,7 +184,7 @@ on_both! {
         for _ in 0..20 {
             let mut tx = fixture.store.begin().await.unwrap();
             users::insert(&mut tx, &user("bob")).await.unwrap();
-            expect_conflict(users::insert(&mut tx, &user("ann")).await);
+            expect_conflict(&users::insert(&mut tx, &user("ann")).await);
             tx.rollback().await.unwrap();
         }
         assert_eq!(fixture.count("users").await, 1);
@@ -192,7 +219,7 @@ on_both! {
             users::set_name(&mut fixture.conn().await, ann.id, "", at(0)).await.unwrap();
             let tasks: Vec<_> = (0..8)
                 .map(|_| {
-                    let (name, barrier) = (name.clone(), barrier.clone());
+                    let barrier = barrier.clone();
                     let lock = async move |conn: &mut Conn| {
                         match which {
                             "user" => return users::lock(conn, ann.id).await.unwrap().unwrap().name,

@@ -20,7 +20,7 @@ on_both! {
         let mut full = user("full");
         full.email_verified_time = Some(at(1));
         full.disabled_time = Some(at(2));
-        full.name = "Zoë \u{1f980} O'Hara; --".to_owned();
+        "Zoë \u{1f980} O'Hara; --".clone_into(&mut full.name);
         let mut bare = user("bare");
         bare.password_hash = None;
         bare.name = String::new();
@@ -56,10 +56,10 @@ on_both! {
         let fixture = Fixture::new(database).await;
         let first = fixture.user("ann").await;
         let mut conn = fixture.conn().await;
-        expect_conflict(users::insert(&mut conn, &user("ann")).await);
+        expect_conflict(&users::insert(&mut conn, &user("ann")).await);
         let mut same_id = user("bob");
         same_id.id = first.id;
-        expect_conflict(users::insert(&mut conn, &same_id).await);
+        expect_conflict(&users::insert(&mut conn, &same_id).await);
         assert_eq!(fixture.count("users").await, 1);
     }
 }
@@ -127,7 +127,7 @@ on_both! {
         }
         let mut conn = fixture.conn().await;
         let ended = countersign::store::changes::Change::UserChanged(ann.id);
-        countersign::store::changes::insert(&mut conn, ended, at(0), at(0) + Duration::from_secs(60)).await.unwrap();
+        countersign::store::changes::insert(&mut conn, ended, at(0), at(0) + Duration::from_mins(1)).await.unwrap();
 
         assert_eq!(users::delete(&mut conn, ann.id).await.unwrap(), 1);
         for table in ["users", "sessions", "refresh_tokens", "api_keys", "api_key_secrets"] {
