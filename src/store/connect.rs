@@ -12,7 +12,7 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Store,
@@ -99,6 +99,12 @@ pub fn sqlite_path(url: &str) -> Option<String> {
 }
 
 pub(super) async fn postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
+    // The driver's own time-out ends with the TCP connection; a server that then says nothing is as good as none.
+    let connected = timeout(CONNECT_TIMEOUT, greet(target)).await;
+    connected.unwrap_or_else(|_| Err(ConnectionError::BadConnection("no answer in time".into())))
+}
+
+async fn greet(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
     let Postgres { config, tls } = target;
     let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(describe(&e));
     let mut conn = if let Some(tls) = tls {

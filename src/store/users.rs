@@ -35,8 +35,7 @@ pub struct User {
 
 /// Adds an account. `Conflict` when the address has one.
 pub async fn insert(conn: &mut Conn, user: &User) -> Result<()> {
-    run!(conn, c => diesel::insert_into(users::table).values(user).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
 }
 
 /// The account with this id.
