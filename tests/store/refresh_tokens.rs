@@ -100,6 +100,27 @@ on_both! {
 }
 
 on_both! {
+    async fn successors_of_tokens_used_before_a_time_are_forgotten(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let session = fixture.session(&fixture.user("ann").await, 0).await;
+        let mut conn = fixture.conn().await;
+        for number in [1, 2, 3] {
+            let token = fixture.refresh_token(&session, number).await.digest;
+            let used = at(i64::from(number));
+            assert!(refresh_tokens::mark_used(&mut conn, token, used, "sealed").await.unwrap());
+        }
+        fixture.refresh_token(&session, 4).await;
+        assert_eq!(refresh_tokens::forget_successors_before(&mut conn, at(2)).await.unwrap(), 1);
+        assert_eq!(refresh_tokens::forget_successors_before(&mut conn, at(2)).await.unwrap(), 0);
+        for (number, sealed) in [(1, false), (2, true), (3, true), (4, false)] {
+            let token = refresh_tokens::find(&mut conn, digest(number)).await.unwrap().unwrap();
+            assert_eq!(token.successor_sealed.is_some(), sealed, "{number}");
+            assert_eq!(token.used_time.is_some(), number != 4, "{number}");
+        }
+    }
+}
+
+on_both! {
     async fn what_is_not_there_is_none(database: Kind) {
         let fixture = Fixture::new(database).await;
         let mut conn = fixture.conn().await;
