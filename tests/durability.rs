@@ -1,4 +1,4 @@
-//! What was acknowledged survives `kill -9` in the middle of a write load (S19).
+//! What was acknowledged survives `kill -9` in the middle of a write load, and a full disk (S19).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -22,11 +22,13 @@ use countersign::{
     },
     types::random,
 };
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tonic::{Status, transport::Channel};
 
 use common::{Database, Kind};
 use support::{PASSWORD, bearer, reason};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 const KILLS: usize = 20;
 const CLIENTS: usize = 8;
 /// How long the service may take to start. It takes a fraction of it.
@@ -41,8 +43,16 @@ struct Service {
 
 impl Service {
     fn start(database: &Database) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .arg("serve")
+        Self::run(Command::new(PROGRAM).arg("serve"), database)
+    }
+
+    /// Starts it so that it may be given limits: a write beyond them fails, as on a full disk, and ends nothing.
+    fn start_limited(database: &Database) -> Self {
+        Self::run(Command::new("sh").args(["-c", "trap '' XFSZ; exec \"$0\" serve", PROGRAM]), database)
+    }
+
+    fn run(command: &mut Command, database: &Database) -> Self {
+        let mut child = command
             .current_dir(database.directory())
             .env_clear()
             .env("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0")
@@ -74,6 +84,13 @@ impl Service {
         });
         let address = address.recv_timeout(START).unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
         Self { child, address, log }
+    }
+
+    /// Limits the size of the files that it may write.
+    fn limit_files(&self, bytes: Option<u64>) {
+        let pid = Pid::from_child(&self.child);
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum }).unwrap();
     }
 
     fn channel(&self) -> Channel {
@@ -318,4 +335,36 @@ on_both! {
         let load = all.len() > KILLS && credentials > KILLS && refreshes > KILLS;
         assert!(load, "no load: {} people, {credentials} credentials, {refreshes} refreshes", all.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_nothing_is_acknowledged_that_was_not_kept() {
+    let database = Database::create(Kind::Sqlite).await;
+    let service = Service::start_limited(&database);
+    let people = People::default();
+    let mut load = Load {
+        auth: AuthServiceClient::new(service.channel()),
+        keys: KeyServiceClient::new(service.channel()),
+        people: people.clone(),
+    };
+    let mut acknowledged = 0;
+    for full in [false, true, false, true, false] {
+        service.limit_files(full.then_some(0));
+        for number in 0..3 {
+            let email = format!("person{number}-of-{}@example.com", people.lock().unwrap().len());
+            match load.person(email).await {
+                Ok(()) => acknowledged += 1,
+                Err(status) => assert_eq!(reason(&status), "STORAGE_UNAVAILABLE", "{status:?}"),
+            }
+        }
+        assert_eq!(people.lock().unwrap().len(), acknowledged, "full: {full}");
+        // Reading goes on.
+        let first = people.lock().unwrap()[0].access_token.clone();
+        load.auth.get_me(bearer(&first, pb::GetMeRequest {})).await.unwrap();
+    }
+    assert_eq!(acknowledged, 9);
+    drop(service);
+    let service = Service::start(&database);
+    let mut people = mem::take(&mut *people.lock().unwrap());
+    check(&service, &mut people).await;
 }
