@@ -18,8 +18,8 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
-            X_CONTENT_TYPE_OPTIONS,
+            ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, RETRY_AFTER,
+            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
         request::Parts,
     },
@@ -201,6 +201,8 @@ fn fits(parts: &Parts, body: &Body, door: Door, longest: usize) -> Result<(), Pr
             let text = "send application/grpc over HTTP/2, or application/grpc-web";
             return Err(Problem::new(Reason::UnsupportedMediaType, text));
         }
+    } else if parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Problem::new(Reason::UnsupportedMediaType, "send the body without a content encoding"));
     } else if let Some(given) = content_type(&parts.headers) {
         // Some clients name a type with every call, whether or not it has a body.
         if !body.is_end_stream() && !given.eq_ignore_ascii_case("application/json") {

@@ -166,9 +166,7 @@ impl Domain {
 
 /// Ends all of a user's keys.
 pub(super) async fn end_all(tx: &mut Tx, user_id: UserId, now: Time) -> Result<()> {
-    let keys = api_keys::list(tx, user_id, now, None, i64::from(i32::MAX)).await?;
-    // Oldest first, as `write_usage` does, so that the two do not wait for each other crosswise.
-    for key in keys.into_iter().rev() {
+    for key in api_keys::list(tx, user_id, now, None, i64::from(i32::MAX)).await? {
         end(tx, key.id, now).await?;
     }
     Ok(())

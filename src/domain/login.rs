@@ -56,7 +56,7 @@ impl Domain {
     pub(super) async fn still(&self, tx: &mut crate::store::Tx, verified: &User) -> Result<User> {
         users::lock(tx, verified.id)
             .await?
-            .filter(|now| now.password_hash == verified.password_hash)
+            .filter(|now| now.password_version == verified.password_version)
             .ok_or(Error::WrongEmailOrPassword)
     }
 }

@@ -28,6 +28,7 @@ impl Domain {
     pub async fn forget_successors(&self) -> Result<()> {
         let grace = self.settings.refresh_reuse_grace;
         let forgotten = self.store.tx(async |tx| {
+            tx.give_way().await?;
             let now = tx.now().await?;
             refresh_tokens::forget_successors_before(tx, now - grace).await
         });

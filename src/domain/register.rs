@@ -65,6 +65,7 @@ impl Domain {
             email_verified_time: None,
             name: name.as_str().to_owned(),
             password_hash: Some(hash),
+            password_version: 1,
             scopes: self.settings.default_scopes.clone(),
             disabled_time: None,
             create_time: now,

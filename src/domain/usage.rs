@@ -38,9 +38,10 @@ impl Domain {
         if notes.is_empty() {
             return Ok(());
         }
-        // In one order everywhere, so that replicas do not wait for each other crosswise.
+        // In one order, so that replicas do not wait for each other crosswise.
         notes.sort_unstable();
         let written = self.store.tx(async |tx| {
+            tx.give_way().await?;
             for (key_id, time) in notes {
                 api_keys::mark_used(tx, key_id, time).await?;
             }

@@ -82,14 +82,13 @@ pub struct Secret {
 
 /// Adds a key.
 pub async fn insert(conn: &mut Conn, key: &ApiKey) -> Result<()> {
-    run!(conn, c => diesel::insert_into(api_keys::table).values(key).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(api_keys::table).values(key).execute(c).await?)).map(drop)
 }
 
 /// Adds a secret.
 pub async fn insert_secret(conn: &mut Conn, secret: &Secret) -> Result<()> {
-    run!(conn, c => diesel::insert_into(api_key_secrets::table).values(secret).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(api_key_secrets::table).values(secret).execute(c).await?))
+        .map(drop)
 }
 
 /// The key, if it is this user's (S33).

@@ -33,6 +33,5 @@ pub async fn insert(conn: &mut Conn, change: Change, now: Time, expire_time: Tim
         changes::create_time.eq(now),
         changes::expire_time.eq(expire_time),
     );
-    run!(conn, c => diesel::insert_into(changes::table).values(row).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(changes::table).values(row).execute(c).await?)).map(drop)
 }

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bb8::PooledConnection;
 use diesel::IntoSql;
@@ -12,7 +13,10 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, bb8::Pool},
     sync_connection_wrapper::SyncConnectionWrapper,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{Error, Result, connect::Settings, sql_types::SqlTime};
 use crate::types::{Clock, Time};
@@ -20,6 +24,10 @@ use crate::types::{Clock, Time};
 pub(super) type PgConn = AsyncPgConnection;
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 type Owned<C> = PooledConnection<'static, AsyncDieselConnectionManager<C>>;
+
+/// How long an answer may take. A server that is well gives up before, by its `statement_timeout`, so this is for one
+/// that is silent; and a request, which may take 10 s (S60), still learns of it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// A database. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +49,8 @@ pub(super) enum Database {
 pub struct Conn {
     pub(crate) inner: Inner,
     clock: Clock,
+    /// Set while an answer is waited for.
+    pub(crate) waiting: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "made once a request, and never moved about in bulk")]
@@ -56,16 +66,25 @@ macro_rules! run {
         match &mut $conn.inner {
             $crate::store::conn::Inner::Postgres(c) => {
                 let $c: &mut $crate::store::conn::PgConn = &mut *c;
-                $body
+                $crate::store::conn::answer(&mut $conn.waiting, async { $body }).await
             }
             $crate::store::conn::Inner::Sqlite(c) => {
                 let $c: &mut $crate::store::conn::SqliteConn = &mut *c;
-                $body
+                $crate::store::conn::answer(&mut $conn.waiting, async { $body }).await
             }
         }
     };
 }
 pub(crate) use run;
+
+/// Waits for the database's answer, but not for ever.
+pub(crate) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    *waiting = true;
+    let answer =
+        timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| Error::Unavailable("no answer in time".into()))?;
+    *waiting = false;
+    answer
+}
 
 diesel::define_sql_function! {
     /// PostgreSQL's clock, which runs on within a transaction.
@@ -82,7 +101,7 @@ impl Store {
             Database::Postgres(pool) => Inner::Postgres(pool.get_owned().await?),
             Database::Sqlite(pool, _) => Inner::Sqlite(pool.get_owned().await?),
         };
-        Ok(Conn { inner, clock: self.clock.clone() })
+        Ok(Conn { inner, clock: self.clock.clone(), waiting: false })
     }
 
     /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`. A request that is cancelled meanwhile leaves
@@ -122,7 +141,10 @@ impl Store {
         };
         let mut conn = self.conn().await?;
         match &mut conn.inner {
-            Inner::Postgres(c) => Manager::<PgConn>::begin_transaction(&mut **c).await?,
+            Inner::Postgres(c) => {
+                let begin = async { Ok(Manager::<PgConn>::begin_transaction(&mut **c).await?) };
+                answer(&mut conn.waiting, begin).await?;
+            }
             // A plain BEGIN that writes later fails with "database is locked" when another has written meanwhile.
             Inner::Sqlite(c) => {
                 c.spawn_blocking(|c| AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"))
@@ -141,16 +163,38 @@ impl Conn {
     pub async fn now(&mut self) -> Result<Time> {
         match (&self.clock, &mut self.inner) {
             (Clock::System, Inner::Postgres(c)) => {
-                Ok(diesel::select(clock_timestamp()).get_result(&mut **c).await?)
+                let query = diesel::select(clock_timestamp());
+                answer(&mut self.waiting, async { Ok(query.get_result(&mut **c).await?) }).await
             }
             (clock, _) => Ok(clock.now()),
         }
     }
 
+    /// Lets this transaction give up a lock that it does not get at once, rather than be part of a deadlock that could end
+    /// somebody's request. For housekeeping, which comes again.
+    pub async fn give_way(&mut self) -> Result<()> {
+        // On SQLite there is one writer at a time.
+        if let Inner::Postgres(c) = &mut self.inner {
+            let set = diesel::sql_query("SET LOCAL lock_timeout = '100ms'");
+            answer(&mut self.waiting, async { Ok(set.execute(&mut **c).await?) }).await?;
+        }
+        Ok(())
+    }
+
     /// Asks the database for an answer, to see that it gives one.
     pub async fn ping(&mut self) -> Result<()> {
-        run!(self, c => diesel::select(1_i32.into_sql::<diesel::sql_types::Integer>()).execute(c).await?);
-        Ok(())
+        let query = diesel::select(1_i32.into_sql::<diesel::sql_types::Integer>());
+        run!(self, c => Ok(query.execute(c).await?)).map(drop)
+    }
+}
+
+impl Drop for Conn {
+    /// A connection whose answer nobody waits for any more is closed: it may never come, and whoever used the connection
+    /// next would wait for it, too. SQLite, which is on this machine, always comes back.
+    fn drop(&mut self) {
+        if let (true, Inner::Postgres(c)) = (self.waiting, &mut self.inner) {
+            Manager::<PgConn>::transaction_manager_status_mut(&mut **c).set_in_error();
+        }
     }
 }
 
@@ -163,21 +207,21 @@ pub struct Tx {
 impl Tx {
     /// Makes it last.
     pub async fn commit(mut self) -> Result<()> {
-        match &mut self.conn.inner {
-            Inner::Postgres(c) => Manager::<PgConn>::commit_transaction(&mut **c).await?,
-            Inner::Sqlite(c) => Manager::<SqliteConn>::commit_transaction(&mut **c).await?,
-        }
-        Ok(())
+        run!(self.conn, c => commit(c).await)
     }
 
     /// Undoes it.
     pub async fn rollback(mut self) -> Result<()> {
-        match &mut self.conn.inner {
-            Inner::Postgres(c) => Manager::<PgConn>::rollback_transaction(&mut **c).await?,
-            Inner::Sqlite(c) => Manager::<SqliteConn>::rollback_transaction(&mut **c).await?,
-        }
-        Ok(())
+        run!(self.conn, c => rollback(c).await)
     }
+}
+
+async fn commit<C: AsyncConnection>(conn: &mut C) -> Result<()> {
+    Ok(C::TransactionManager::commit_transaction(conn).await?)
+}
+
+async fn rollback<C: AsyncConnection>(conn: &mut C) -> Result<()> {
+    Ok(C::TransactionManager::rollback_transaction(conn).await?)
 }
 
 impl Deref for Tx {

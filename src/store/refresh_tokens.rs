@@ -25,8 +25,7 @@ pub struct RefreshToken {
 
 /// Adds a token.
 pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<()> {
-    run!(conn, c => diesel::insert_into(refresh_tokens::table).values(token).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(refresh_tokens::table).values(token).execute(c).await?)).map(drop)
 }
 
 /// The token with this digest, used or not.

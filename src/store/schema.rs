@@ -1,7 +1,7 @@
 //! The tables as Diesel sees them: one schema for both databases, kept in step with `migrations/`.
 
 diesel::table! {
-    use diesel::sql_types::{Nullable, Text};
+    use diesel::sql_types::{Integer, Nullable, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     users (id) {
@@ -11,6 +11,7 @@ diesel::table! {
         email_verified_time -> Nullable<SqlTime>,
         name -> Text,
         password_hash -> Nullable<Text>,
+        password_version -> Integer,
         scopes -> Text,
         disabled_time -> Nullable<SqlTime>,
         create_time -> SqlTime,

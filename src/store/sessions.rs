@@ -29,8 +29,7 @@ pub struct Session {
 
 /// Adds a session.
 pub async fn insert(conn: &mut Conn, session: &Session) -> Result<()> {
-    run!(conn, c => diesel::insert_into(sessions::table).values(session).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(sessions::table).values(session).execute(c).await?)).map(drop)
 }
 
 /// The session with this id, expired or not.

@@ -27,8 +27,7 @@ pub struct SigningKey {
 
 /// Adds a key. `Conflict` when another made this generation.
 pub async fn insert(conn: &mut Conn, key: &SigningKey) -> Result<()> {
-    run!(conn, c => diesel::insert_into(signing_keys::table).values(key).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(signing_keys::table).values(key).execute(c).await?)).map(drop)
 }
 
 /// All keys, oldest first.

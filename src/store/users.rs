@@ -23,6 +23,8 @@ pub struct User {
     pub name: String,
     /// Absent where the account has no password.
     pub password_hash: Option<PasswordHash>,
+    /// Grows with each change of the password, but not when an unchanged one is hashed anew.
+    pub password_version: i32,
     /// What the account may do.
     pub scopes: Scopes,
     /// Set while the account is disabled.
@@ -35,8 +37,7 @@ pub struct User {
 
 /// Adds an account. `Conflict` when the address has one.
 pub async fn insert(conn: &mut Conn, user: &User) -> Result<()> {
-    run!(conn, c => diesel::insert_into(users::table).values(user).execute(c).await?);
-    Ok(())
+    run!(conn, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
 }
 
 /// The account with this id.
@@ -64,8 +65,11 @@ pub async fn set_name(conn: &mut Conn, id: UserId, name: &str, now: Time) -> Res
 
 /// Sets a new password.
 pub async fn set_password(conn: &mut Conn, id: UserId, hash: &PasswordHash, now: Time) -> Result<usize> {
-    let query = diesel::update(users::table.find(id))
-        .set((users::password_hash.eq(hash), users::update_time.eq(now)));
+    let query = diesel::update(users::table.find(id)).set((
+        users::password_hash.eq(hash),
+        users::password_version.eq(users::password_version + 1),
+        users::update_time.eq(now),
+    ));
     run!(conn, c => Ok(query.execute(c).await?))
 }
 

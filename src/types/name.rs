@@ -4,14 +4,16 @@ use super::Invalid;
 
 const MAX_CODE_POINTS: usize = 200;
 
-fn check(text: &str) -> Result<(), Invalid> {
+/// The text, trimmed. CR and LF are refused even where they would be (S42).
+fn check(text: &str) -> Result<&str, Invalid> {
+    if text.contains(['\r', '\n']) || text.trim().contains(char::is_control) {
+        return Err(Invalid::new("no control characters"));
+    }
+    let text = text.trim();
     if text.chars().count() > MAX_CODE_POINTS {
         return Err(Invalid::new(format!("at most {MAX_CODE_POINTS} characters")));
     }
-    if text.chars().any(char::is_control) {
-        return Err(Invalid::new("no control characters"));
-    }
-    Ok(())
+    Ok(text)
 }
 
 /// A person's display name: at most 200 code points, without control characters; may be empty.
@@ -21,9 +23,7 @@ pub struct DisplayName(String);
 impl DisplayName {
     /// Takes a name, trimmed.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let text = text.trim();
-        check(text)?;
-        Ok(Self(text.to_owned()))
+        check(text).map(|text| Self(text.to_owned()))
     }
 
     /// The name.
@@ -39,11 +39,10 @@ pub struct KeyName(String);
 impl KeyName {
     /// Takes a name, trimmed.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let text = text.trim();
+        let text = check(text)?;
         if text.is_empty() {
             return Err(Invalid::new("a name is required"));
         }
-        check(text)?;
         Ok(Self(text.to_owned()))
     }
 

@@ -61,12 +61,6 @@ impl PasswordHash {
     }
 }
 
-impl PartialEq for PasswordHash {
-    fn eq(&self, other: &Self) -> bool {
-        self.expose() == other.expose()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

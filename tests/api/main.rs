@@ -16,6 +16,7 @@ mod key_pages;
 mod keys;
 mod login;
 mod logout;
+mod outage;
 mod parity;
 mod profile;
 mod refresh;

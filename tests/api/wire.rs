@@ -99,19 +99,14 @@ impl Answer {
         let failure = self.result.as_ref().err().unwrap_or_else(|| panic!("{what}: no failure, {self:?}"));
         assert_eq!(failure.reason, reason, "{what}: {self:?}");
         let (code, status) = contract(reason);
-        match failure.code {
-            Some(actual) => assert_eq!((actual, self.http), (code, StatusCode::OK), "{what}: {self:?}"),
-            None => {
-                assert_eq!(self.http.as_u16(), status, "{what}: {self:?}");
-                let challenge = self.headers.get("www-authenticate").map(|value| value.to_str().unwrap());
-                assert_eq!(challenge.is_some_and(|challenge| challenge.starts_with("Bearer")), status == 401);
-                assert_eq!(
-                    self.headers.contains_key("retry-after"),
-                    failure.retry_after.is_some(),
-                    "{self:?}"
-                );
-            }
+        if let Some(actual) = failure.code {
+            assert_eq!((actual, self.http), (code, StatusCode::OK), "{what}: {self:?}");
+            return;
         }
+        assert_eq!(self.http.as_u16(), status, "{what}: {self:?}");
+        let challenge = self.headers.get("www-authenticate").map(|value| value.to_str().unwrap());
+        assert_eq!(challenge.is_some_and(|challenge| challenge.starts_with("Bearer")), status == 401);
+        assert_eq!(self.headers.contains_key("retry-after"), failure.retry_after.is_some(), "{self:?}");
     }
 }
 

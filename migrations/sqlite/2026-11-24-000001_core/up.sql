@@ -7,6 +7,7 @@ CREATE TABLE users (
     email_verified_time text,
     name text NOT NULL,
     password_hash text,                     -- PHC string
+    password_version integer NOT NULL,      -- grows with each change of the password, not with a rehash
     scopes text NOT NULL,                   -- space-separated
     disabled_time text,
     create_time text NOT NULL,

@@ -74,12 +74,13 @@ fn unsized_body(kib: usize) -> Body {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_served_content_types_reach_a_handler() {
     // S52
-    let cases: [(&str, &str, Headers<'_>, &str, u16); 17] = [
+    let cases: [(&str, &str, Headers<'_>, &str, u16); 18] = [
         ("POST", REST, &[("content-type", "application/json")], "{}", 200),
         ("POST", REST, &[("content-type", "Application/JSON; charset=utf-8")], "{}", 200),
         ("POST", REST, &[("content-type", "text/plain")], "{}", 415),
         ("POST", REST, &[("content-type", "text/plain")], "", 200),
         ("POST", REST, &[("content-type", "application/json-patch+json")], "{}", 415),
+        ("POST", REST, &[("content-type", "application/json"), ("content-encoding", "gzip")], "{}", 415),
         ("POST", REST, &[("content-type", "application/grpc")], "{}", 415),
         ("POST", REST, &[], "{}", 415),
         ("POST", REST, &[], "", 200),

@@ -1,0 +1,171 @@
+//! `store::sessions`
+
+use std::time::Duration;
+
+use countersign::{
+    store::sessions,
+    types::{SessionId, Time, UserId},
+};
+
+use crate::{
+    common::Kind,
+    on_both,
+    support::{Fixture, NOW, at, expect_conflict, same, session},
+};
+
+on_both! {
+    async fn a_session_is_read_as_it_was_written(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let session = fixture.session(&user, 0).await;
+        let mut conn = fixture.conn().await;
+        same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&session));
+        expect_conflict(&sessions::insert(&mut conn, &session).await);
+    }
+}
+
+on_both! {
+    async fn times_keep_their_microseconds_and_sort(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let mut conn = fixture.conn().await;
+        let micros = [0, 1, 999_999, 1_000_000, NOW - 1, NOW, NOW + 1, -1, 4_102_444_800_000_000];
+        for micros in micros {
+            let mut row = session(user.id, 0);
+            row.expire_time = Time::from_micros(micros);
+            sessions::insert(&mut conn, &row).await.unwrap();
+            let read = sessions::find(&mut conn, row.id).await.unwrap().unwrap();
+            assert_eq!(read.expire_time.micros(), micros);
+            // Alive one microsecond before its end, and no longer at it.
+            let alive = async |conn: &mut _, now| {
+                let live = sessions::list(conn, user.id, Time::from_micros(now), None, 100).await.unwrap();
+                live.iter().any(|session| session.id == row.id)
+            };
+            assert!(alive(&mut conn, micros - 1).await, "{micros}");
+            assert!(!alive(&mut conn, micros).await, "{micros}");
+        }
+        let text = "SELECT CAST(expire_time AS text) AS value FROM sessions ORDER BY expire_time";
+        assert_eq!(fixture.texts(text).await.len(), micros.len());
+        let mut sorted = micros;
+        sorted.sort_unstable();
+        for (beyond, micros) in sorted.into_iter().enumerate() {
+            let live = sessions::list(&mut conn, user.id, Time::from_micros(micros), None, 100).await.unwrap();
+            assert_eq!(live.len(), sorted.len() - 1 - beyond, "{micros}");
+        }
+    }
+}
+
+on_both! {
+    async fn ids_sort_by_age(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let mut made = Vec::new();
+        // Added out of order; one above 2^47 milliseconds, where a signed comparison of bytes would fail.
+        for seconds in [3, 1, 150_000_000_000, 2, 0] {
+            made.push(fixture.session(&user, seconds).await);
+        }
+        made.sort_by_key(|session| std::cmp::Reverse(session.create_time));
+        let live = sessions::list(&mut fixture.conn().await, user.id, at(4), None, 100).await.unwrap();
+        same(live, made);
+    }
+}
+
+on_both! {
+    async fn a_list_is_the_users_own_and_goes_by_pages(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let mut newest_first = Vec::new();
+        for seconds in 0..5 {
+            newest_first.insert(0, fixture.session(&ann, seconds).await);
+            fixture.session(&bob, seconds).await;
+        }
+        let mut conn = fixture.conn().await;
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = sessions::list(&mut conn, ann.id, at(10), after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            assert!(page.len() <= 2);
+            pages.extend(page);
+        }
+        same(&pages, &newest_first);
+        // The first two have ended by then.
+        let live = sessions::list(&mut conn, ann.id, at(3601), None, 100).await.unwrap();
+        same(live, &newest_first[..3]);
+
+        let ids = |sessions: &[sessions::Session]| sessions.iter().map(|s| s.id).collect::<Vec<_>>();
+        let beyond = sessions::list_beyond(&mut conn, ann.id, at(10), 2).await.unwrap();
+        assert_eq!(beyond, ids(&newest_first[2..]));
+        assert_eq!(sessions::list_beyond(&mut conn, ann.id, at(3601), 2).await.unwrap(), ids(&newest_first[2..3]));
+        assert_eq!(sessions::list_beyond(&mut conn, ann.id, at(10), 5).await.unwrap(), []);
+    }
+}
+
+on_both! {
+    async fn a_session_is_used_while_it_is_alive(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let (session, other) = (fixture.session(&user, 0).await, fixture.session(&user, 0).await);
+        let mut conn = fixture.conn().await;
+        let touched = sessions::touch(&mut conn, session.id, at(5)).await.unwrap().unwrap();
+        assert_eq!((touched.last_used_time, touched.expire_time), (at(5), session.expire_time));
+        same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&touched));
+
+        let end = session.expire_time;
+        assert!(sessions::touch(&mut conn, session.id, end).await.unwrap().is_none());
+        assert_eq!(sessions::set_expire_time(&mut conn, session.id, end + Duration::from_micros(1)).await.unwrap(), 1);
+        assert!(sessions::touch(&mut conn, session.id, end).await.unwrap().is_some());
+        same(sessions::find(&mut conn, other.id).await.unwrap(), Some(&other));
+    }
+}
+
+on_both! {
+    async fn a_session_is_ended_by_its_user_alone_and_its_refresh_tokens_go(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let (session, other) = (fixture.session(&ann, 0).await, fixture.session(&ann, 1).await);
+        fixture.refresh_token(&session, 1).await;
+        fixture.refresh_token(&session, 2).await;
+        fixture.refresh_token(&other, 3).await;
+        let mut conn = fixture.conn().await;
+        assert!(sessions::delete(&mut conn, bob.id, session.id).await.unwrap().is_none());
+        same(sessions::delete(&mut conn, ann.id, session.id).await.unwrap(), Some(&session));
+        assert!(sessions::delete(&mut conn, ann.id, session.id).await.unwrap().is_none());
+        assert_eq!((fixture.count("sessions").await, fixture.count("refresh_tokens").await), (1, 1));
+    }
+}
+
+on_both! {
+    async fn all_sessions_of_a_user_end_but_for_one(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let kept = fixture.session(&ann, 0).await;
+        let mut ended = vec![fixture.session(&ann, 1).await.id, fixture.session(&ann, 2).await.id];
+        let others = fixture.session(&bob, 0).await;
+        let mut conn = fixture.conn().await;
+        let deleted = sessions::delete_all(&mut conn, ann.id, Some(kept.id)).await.unwrap();
+        let mut ids: Vec<_> = deleted.iter().map(|session| session.id).collect();
+        ids.sort_unstable();
+        ended.sort_unstable();
+        assert_eq!(ids, ended);
+        same(sessions::delete_all(&mut conn, ann.id, None).await.unwrap(), [&kept]);
+        same(sessions::delete_all(&mut conn, ann.id, None).await.unwrap(), [(); 0]);
+        same(sessions::find(&mut conn, others.id).await.unwrap(), Some(&others));
+    }
+}
+
+on_both! {
+    async fn what_is_not_there_is_none(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let mut conn = fixture.conn().await;
+        let none = SessionId::generate(at(0));
+        assert!(sessions::find(&mut conn, none).await.unwrap().is_none());
+        assert!(sessions::touch(&mut conn, none, at(0)).await.unwrap().is_none());
+        assert_eq!(sessions::set_expire_time(&mut conn, none, at(0)).await.unwrap(), 0);
+        let nobody = UserId::generate(at(0));
+        assert!(sessions::list(&mut conn, nobody, at(0), None, 10).await.unwrap().is_empty());
+        // Of nobody there can be no session.
+        let orphan = sessions::insert(&mut conn, &session(nobody, 0)).await;
+        assert!(matches!(orphan, Err(countersign::store::Error::Refused(_))), "{orphan:?}");
+    }
+}

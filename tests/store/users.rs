@@ -1,0 +1,141 @@
+//! `store::users`
+
+use std::time::Duration;
+
+use countersign::{
+    store::users,
+    types::{Email, UserId, password::PasswordHash},
+};
+
+use crate::{
+    common::Kind,
+    on_both,
+    support::{Fixture, at, digest, email, expect_conflict, same, scopes, user},
+};
+
+on_both! {
+    async fn an_account_is_read_as_it_was_written(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let mut conn = fixture.conn().await;
+        let mut full = user("full");
+        full.email_verified_time = Some(at(1));
+        full.disabled_time = Some(at(2));
+        "Zoë \u{1f980} O'Hara; --".clone_into(&mut full.name);
+        let mut bare = user("bare");
+        bare.password_hash = None;
+        bare.name = String::new();
+        bare.scopes = scopes(&[]);
+        for user in [&full, &bare] {
+            users::insert(&mut conn, user).await.unwrap();
+            let read = users::find(&mut conn, user.id).await.unwrap().unwrap();
+            same(&read, user);
+            // It shows nothing of itself.
+            let phc = |hash: &Option<PasswordHash>| hash.as_ref().map(|hash| hash.expose().to_owned());
+            assert_eq!(phc(&read.password_hash), phc(&user.password_hash));
+        }
+    }
+}
+
+on_both! {
+    async fn an_account_is_found_by_its_address_in_any_spelling(database: Kind) {
+        // S9
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let mut conn = fixture.conn().await;
+        for spelling in ["ann@example.com", "ANN@EXAMPLE.COM", "Ann@Example.Com"] {
+            let email = Email::parse(spelling).unwrap();
+            let found = users::find_by_email(&mut conn, &email).await.unwrap();
+            assert_eq!(found.unwrap().id, user.id, "{spelling}");
+        }
+        assert!(users::find_by_email(&mut conn, &email("bob")).await.unwrap().is_none());
+    }
+}
+
+on_both! {
+    async fn an_address_has_one_account(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let first = fixture.user("ann").await;
+        let mut conn = fixture.conn().await;
+        expect_conflict(&users::insert(&mut conn, &user("ann")).await);
+        let mut same_id = user("bob");
+        same_id.id = first.id;
+        expect_conflict(&users::insert(&mut conn, &same_id).await);
+        assert_eq!(fixture.count("users").await, 1);
+    }
+}
+
+on_both! {
+    async fn what_is_not_there_is_none(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        fixture.user("ann").await;
+        let mut conn = fixture.conn().await;
+        let nobody = UserId::generate(at(0));
+        let hash = PasswordHash::new("$argon2id$other".to_owned());
+        assert!(users::find(&mut conn, nobody).await.unwrap().is_none());
+        assert!(users::lock(&mut conn, nobody).await.unwrap().is_none());
+        assert!(users::set_name(&mut conn, nobody, "x", at(1)).await.unwrap().is_none());
+        assert_eq!(users::set_password(&mut conn, nobody, &hash, at(1)).await.unwrap(), 0);
+        assert_eq!(users::rehash_password(&mut conn, nobody, &hash).await.unwrap(), 0);
+        assert_eq!(users::delete(&mut conn, nobody).await.unwrap(), 0);
+    }
+}
+
+on_both! {
+    async fn locking_changes_nothing(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let mut tx = fixture.store.begin().await.unwrap();
+        same(users::lock(&mut tx, user.id).await.unwrap(), Some(&user));
+        tx.commit().await.unwrap();
+        same(users::find(&mut fixture.conn().await, user.id).await.unwrap(), Some(&user));
+    }
+}
+
+on_both! {
+    async fn a_change_concerns_one_account_and_its_update_time(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let mut conn = fixture.conn().await;
+
+        let renamed = users::set_name(&mut conn, ann.id, "Ann", at(1)).await.unwrap().unwrap();
+        assert_eq!((renamed.name.as_str(), renamed.update_time), ("Ann", at(1)));
+        same(users::find(&mut conn, ann.id).await.unwrap(), Some(&renamed));
+
+        let hash = PasswordHash::new("$argon2id$new".to_owned());
+        assert_eq!(users::set_password(&mut conn, ann.id, &hash, at(2)).await.unwrap(), 1);
+        let read = users::find(&mut conn, ann.id).await.unwrap().unwrap();
+        assert_eq!((read.password_hash.unwrap().expose(), read.update_time), ("$argon2id$new", at(2)));
+
+        let hash = PasswordHash::new("$argon2id$stronger".to_owned());
+        assert_eq!(users::rehash_password(&mut conn, ann.id, &hash).await.unwrap(), 1);
+        let read = users::find(&mut conn, ann.id).await.unwrap().unwrap();
+        assert_eq!((read.password_hash.unwrap().expose(), read.update_time), ("$argon2id$stronger", at(2)));
+
+        same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+    }
+}
+
+on_both! {
+    async fn with_an_account_go_its_sessions_and_keys_and_what_hangs_on_them(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        for (number, user) in [(1, &ann), (2, &ann), (3, &bob)] {
+            let session = fixture.session(user, i64::from(number)).await;
+            fixture.refresh_token(&session, number).await;
+            let key = fixture.key(user, i64::from(number)).await;
+            fixture.secret(&key, number).await;
+        }
+        let mut conn = fixture.conn().await;
+        let ended = countersign::store::changes::Change::UserChanged(ann.id);
+        countersign::store::changes::insert(&mut conn, ended, at(0), at(0) + Duration::from_mins(1)).await.unwrap();
+
+        assert_eq!(users::delete(&mut conn, ann.id).await.unwrap(), 1);
+        for table in ["users", "sessions", "refresh_tokens", "api_keys", "api_key_secrets"] {
+            assert_eq!(fixture.count(table).await, 1, "{table}");
+        }
+        // What other replicas must learn stays.
+        assert_eq!(fixture.count("changes").await, 1);
+        let left = countersign::store::api_keys::find_by_secret(&mut conn, digest(3)).await.unwrap();
+        assert_eq!(left.unwrap().2.id, bob.id);
+    }
+}
