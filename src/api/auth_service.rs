@@ -11,7 +11,7 @@ use super::{
     pb::{self, auth_service_server::AuthService},
 };
 use crate::{
-    domain::{Client, Domain, Error, Registration, Result, access::Session},
+    domain::{Client, Domain, Error, NewAccount, Result, access::SignedIn},
     types::{DisplayName, Email, Invalid, Password, Scopes, SessionId},
 };
 
@@ -36,7 +36,7 @@ impl Auth {
         caller::client(request, &self.proxies)
     }
 
-    async fn user<T>(&self, request: &Request<T>) -> Result<Session> {
+    async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
         self.domain.authenticate_user(caller::credential(request)?).await
     }
 }
@@ -46,12 +46,12 @@ impl AuthService for Auth {
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Answer<pb::TokenResponse> {
         let client = self.client(&request);
         let request = request.into_inner();
-        let registration = Registration {
+        let new = NewAccount {
             email: field("email", Email::parse(&request.email))?,
             password: field("password", Password::parse(&request.password))?,
             name: field("name", DisplayName::parse(&request.name))?,
         };
-        let issued = self.domain.register(registration, &client).await?;
+        let issued = self.domain.register(new, &client).await?;
         Ok(Response::new(convert::token_response(issued)))
     }
 

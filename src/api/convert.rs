@@ -116,17 +116,13 @@ impl<'a> Mask<'a> {
     }
 }
 
-fn scope_list(scopes: &Scopes) -> Vec<String> {
-    scopes.iter().map(str::to_owned).collect()
-}
-
 pub fn token_response(issued: Issued) -> pb::TokenResponse {
     pb::TokenResponse {
         access_token: issued.access_token.expose_secret().to_owned(),
         token_type: "Bearer".to_owned(),
         expires_in: issued.expires_in,
         refresh_token: issued.refresh_token.expose_secret().to_owned(),
-        scopes: scope_list(&issued.user.scopes),
+        scopes: issued.user.scopes.clone().into_strings(),
         user: Some(user(issued.user)),
     }
 }
@@ -137,7 +133,7 @@ pub fn user(user: User) -> pb::User {
         email: user.email,
         email_verified: user.email_verified_time.is_some(),
         name: user.name,
-        scopes: scope_list(&user.scopes),
+        scopes: user.scopes.into_strings(),
         create_time: Some(timestamp(user.create_time)),
         update_time: Some(timestamp(user.update_time)),
     }
@@ -161,7 +157,7 @@ pub fn api_key(key: ApiKey) -> pb::ApiKey {
         id: key.id.to_string(),
         name: key.name,
         hint: key.hint,
-        scopes: scope_list(&key.scopes),
+        scopes: key.scopes.into_strings(),
         create_time: Some(timestamp(key.create_time)),
         expire_time: key.expire_time.map(timestamp),
         last_used_time: key.last_used_time.map(timestamp),
@@ -195,7 +191,7 @@ pub fn validation(validation: Validation) -> pb::ValidateCredentialResponse {
     };
     pb::ValidateCredentialResponse {
         status: status.into(),
-        principal: validation.principal.map(|who| principal(&who)),
+        principal: validation.principal.map(principal),
         expire_time: validation.expire_time.map(timestamp),
         missing_scopes: validation.missing_scopes,
         retry_after: validation.retry_after.map(proto_duration),
@@ -203,18 +199,21 @@ pub fn validation(validation: Validation) -> pb::ValidateCredentialResponse {
     }
 }
 
-fn principal(principal: &Principal) -> pb::Principal {
-    let (kind, session_id, key_id) = match principal {
-        Principal::User { session_id, .. } => {
-            (pb::PrincipalType::User, session_id.to_string(), String::new())
-        }
-        Principal::ApiKey { key_id, .. } => (pb::PrincipalType::ApiKey, String::new(), key_id.to_string()),
-    };
-    pb::Principal {
-        r#type: kind.into(),
-        user_id: principal.user_id().to_string(),
-        session_id,
-        key_id,
-        scopes: scope_list(principal.scopes()),
+fn principal(principal: Principal) -> pb::Principal {
+    match principal {
+        Principal::User { user_id, session_id, scopes } => pb::Principal {
+            r#type: pb::PrincipalType::User.into(),
+            user_id: user_id.to_string(),
+            session_id: session_id.to_string(),
+            key_id: String::new(),
+            scopes: scopes.into_strings(),
+        },
+        Principal::ApiKey { user_id, key_id, scopes } => pb::Principal {
+            r#type: pb::PrincipalType::ApiKey.into(),
+            user_id: user_id.to_string(),
+            session_id: String::new(),
+            key_id: key_id.to_string(),
+            scopes: scopes.into_strings(),
+        },
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         Domain, Error, Result,
-        keys::{KeyChange, MAX_GRACE, NewKey},
+        keys::{KeyChange, NewKey},
     },
     types::{Invalid, KeyId, KeyName, RateLimit, UserId},
 };
@@ -100,9 +100,6 @@ impl KeyService for Keys {
         let id = key_id(&request.key_id)?;
         let grace =
             request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
-        if grace > MAX_GRACE {
-            return Err(Error::field("grace_period", Invalid::new("at most 7 days")).into());
-        }
         let (key, secret) = self.domain.rotate_key(owner, id, grace).await?;
         let secret = secret.expose_secret().to_owned();
         Ok(Response::new(pb::RotateKeyResponse { key: Some(convert::api_key(key)), secret }))

@@ -3,7 +3,7 @@
 mod lock_file;
 mod master_key;
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use crate::{
     },
     domain::{Domain, LoadError, Settings},
     store::{self, ConnectError, Store},
-    types::{Clock, Scopes},
+    types::Clock,
     worker,
 };
 use lock_file::LockFile;
@@ -63,7 +63,7 @@ pub enum StartError {
 impl From<ConnectError> for StartError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Url(problem) => Self::Config { key: "database.url", problem },
+            ConnectError::Url { key, problem } => Self::Config { key, problem },
             ConnectError::Unavailable(cause) => Self::Database(cause),
         }
     }
@@ -95,7 +95,7 @@ impl App {
             TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })?;
         let store = connect(config, clock.clone()).await?;
         // One process a file: a second would not see what the first keeps in memory.
-        let lock = store.sqlite_path().map(|path| LockFile::acquire(Path::new(&path))).transpose()?;
+        let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
         let domain = Arc::new(domain(config, store, clock).await?);
         let doors = api::doors(&domain, &config.server)
@@ -144,7 +144,7 @@ pub async fn connect(config: &Config, clock: Clock) -> Result<Store, StartError>
         direct_url: config.database.direct_url.clone(),
         max_connections: config.database.max_connections,
     };
-    Ok(Store::connect(settings, clock).await?)
+    Ok(Store::connect(&settings, clock).await?)
 }
 
 /// Migrates, or makes sure that nothing is pending.
@@ -182,13 +182,11 @@ pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domai
                 HasherError::Thread(_) => StartError::Internal(error.to_string()),
             }
         })?;
-    Ok(Domain::start(store, clock, hasher, master_key, settings(config)?).await?)
+    Ok(Domain::start(store, clock, hasher, master_key, settings(config)).await?)
 }
 
-fn settings(config: &Config) -> Result<Settings, StartError> {
-    let default_scopes = Scopes::parse(&config.accounts.default_scopes)
-        .map_err(|invalid| StartError::Config { key: "accounts.default_scopes", problem: invalid.0 })?;
-    Ok(Settings {
+fn settings(config: &Config) -> Settings {
+    Settings {
         parties: Parties {
             issuer: config.server.public_url.clone(),
             audience: config.tokens.audience.clone(),
@@ -199,12 +197,12 @@ fn settings(config: &Config) -> Result<Settings, StartError> {
         refresh_reuse_grace: config.tokens.refresh_reuse_grace,
         min_password_length: config.passwords.min_length,
         registration_open: config.accounts.registration == Registration::Open,
-        default_scopes,
-    })
+        default_scopes: config.accounts.default_scopes.clone(),
+    }
 }
 
 /// Where SQLite's master key is kept when none is configured.
-pub fn generated_master_key(config: &Config) -> Option<std::path::PathBuf> {
+pub fn generated_master_key(config: &Config) -> Option<PathBuf> {
     let path = store::sqlite_path(config.database.url.expose_secret())?;
-    config.secrets.master_key.is_none().then(|| master_key::path_beside(Path::new(&path)))
+    config.secrets.master_key.is_none().then(|| master_key::path_beside(&path))
 }

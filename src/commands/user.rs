@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use countersign::{
     app,
     config::Config,
-    domain::{Error, Registration},
+    domain::{Error, NewAccount},
     types::{Clock, DisplayName, Email, Invalid, Password},
 };
 use secrecy::zeroize::Zeroizing;
@@ -23,7 +23,7 @@ pub(crate) async fn create(config: &Config, email: &str, name: &str) -> Result<E
     let store = app::connect(config, Clock::System).await?;
     app::ready_schema(config, &store).await?;
     let domain = app::domain(config, store, Clock::System).await?;
-    match domain.create_user(Registration { email, password, name }).await {
+    match domain.create_user(NewAccount { email, password, name }).await {
         Ok(user) => print(&user.id.to_string()),
         Err(error @ (Error::InvalidField { .. } | Error::PasswordTooCommon { .. })) => {
             Err(Failure::Usage(error.to_string()))

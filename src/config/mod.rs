@@ -22,6 +22,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
+use crate::types::Scopes;
+
 pub use faults::{Fault, Faults};
 pub use settings::Setting;
 pub use sources::{Origin, Sources};
@@ -95,7 +97,7 @@ pub struct Tokens {
     pub refresh_ttl: Duration,
     /// How long a session lives without being refreshed, within `refresh_ttl`.
     pub refresh_idle: Duration,
-    /// How long a used refresh token still yields its successor (S18).
+    /// How long a used refresh token still yields its successor (S17).
     pub refresh_reuse_grace: Duration,
 }
 
@@ -122,7 +124,7 @@ pub struct Accounts {
     /// Whether people may register.
     pub registration: Registration,
     /// The scopes of a new account.
-    pub default_scopes: Vec<String>,
+    pub default_scopes: Scopes,
 }
 
 /// `telemetry.*`
@@ -199,7 +201,7 @@ impl Config {
             },
             accounts: Accounts {
                 registration: r.get("accounts.registration", parse::one_of(REGISTRATION)),
-                default_scopes: r.list("accounts.default_scopes", parse::scope),
+                default_scopes: r.whole("accounts.default_scopes", parse::scope, parse::scopes),
             },
             telemetry: Telemetry {
                 log_format: r.get("telemetry.log_format", parse::one_of(LOG_FORMAT)),
@@ -223,11 +225,6 @@ impl Config {
             &["secrets.master_key", "database.url"],
             self.secrets.master_key.is_some() || !postgres,
             "required with PostgreSQL: make one with `openssl rand -base64 32`",
-        );
-        r.check(
-            &["accounts.default_scopes"],
-            self.accounts.default_scopes.len() <= 64,
-            "has more than 64 scopes",
         );
     }
 

@@ -16,6 +16,8 @@ use secrecy::{SecretBox, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::types::{Scope, Scopes};
+
 type Parsed<T> = Result<T, String>;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -154,14 +156,17 @@ pub(super) fn audience(text: &str) -> Parsed<String> {
     holds.then(|| text.to_owned()).ok_or_else(|| "is not a name of 1 to 255 bytes".to_owned())
 }
 
-/// One scope-token (RFC 6749 section 3.3), without the comma, which separates scopes here.
-pub(super) fn scope(text: &str) -> Parsed<String> {
-    let allowed = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\' | b',');
-    let holds = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
-    holds.then(|| text.to_owned()).ok_or_else(|| {
-        "is not a scope: 1 to 64 visible ASCII characters without space, comma, quote and backslash"
-            .to_owned()
-    })
+/// One scope token, without the comma, which separates scopes here.
+pub(super) fn scope(text: &str) -> Parsed<Scope> {
+    if text.contains(',') {
+        return Err("holds a comma, which separates scopes here".to_owned());
+    }
+    Scope::parse(text).map_err(|invalid| format!("is not a scope: {invalid}"))
+}
+
+/// All scopes together.
+pub(super) fn scopes(scopes: &[Scope]) -> Parsed<Scopes> {
+    Scopes::parse(scopes.iter().map(Scope::as_str)).map_err(|invalid| format!("are too many: {invalid}"))
 }
 
 /// Directives of a log filter. A word alone must be a level: the filter itself would take a misspelt one for the name of a

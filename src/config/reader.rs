@@ -67,6 +67,20 @@ impl<'a> Reader<'a> {
         values
     }
 
+    /// A list that is also subject to a rule for the whole of it.
+    pub(super) fn whole<I, T: Default>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<I, String>,
+        join: impl Fn(&[I]) -> Result<T, String>,
+    ) -> T {
+        let items = self.list(name, parse);
+        join(&items).unwrap_or_else(|problem| {
+            self.check(&[name], false, &problem);
+            T::default()
+        })
+    }
+
     /// A rule that spans keys; it is held against the first of them. It rests when one of them is at fault already, since
     /// what was read is then not what was set.
     pub(super) fn check(&mut self, keys: &[&'static str], holds: bool, problem: &str) {

@@ -104,7 +104,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!((passwords.iterations, passwords.parallelism), (2, 1));
     assert_eq!((passwords.max_concurrent, passwords.max_queue), (3, 256)); // S61: as many as cores
     assert_eq!(config.accounts.registration, Registration::Open);
-    assert!(config.accounts.default_scopes.is_empty());
+    assert_eq!(config.accounts.default_scopes.to_list(), "");
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
     assert_eq!(config.telemetry.log_level, "info");
     assert!(settings.iter().all(|setting| setting.origin == Origin::Default));
@@ -254,7 +254,7 @@ fn an_integer_may_be_a_string_and_a_list_is_separated_by_commas() {
     assert_eq!((config.passwords.min_length, config.passwords.max_queue), (12, 9));
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8", "::1/128"].map(|n| n.parse::<IpNet>().unwrap()));
     assert!(config.server.cors_origins.is_empty());
-    assert_eq!(config.accounts.default_scopes, ["read", "write:all"]);
+    assert_eq!(config.accounts.default_scopes.to_list(), "read write:all");
     assert_eq!(setting(&settings, "accounts.default_scopes").value, "read,write:all");
 }
 

@@ -10,7 +10,7 @@ use pasetors::{
 use serde::{Deserialize, Serialize};
 
 use super::{CryptoError, KeyRing, SigningKey};
-use crate::types::{Scopes, SessionId, Time, UserId};
+use crate::types::{Scopes, SessionId, Time, TokenId, UserId};
 
 /// The longest token that is looked at (S27), in bytes.
 pub const MAX_LEN: usize = 4096;
@@ -38,7 +38,7 @@ pub struct Claims {
     /// `sid`.
     pub session_id: SessionId,
     /// `jti`.
-    pub token_id: uuid::Uuid,
+    pub token_id: TokenId,
     /// `scopes`.
     pub scopes: Scopes,
     /// `exp`; whole seconds.
@@ -84,7 +84,7 @@ pub fn sign(key: &SigningKey, parties: &Parties, claims: &Claims, now: Time) -> 
         exp: claims.expire_time.to_string(),
         iat: begin.clone(),
         nbf: begin,
-        jti: claims.token_id.to_string(),
+        jti: claims.token_id.0.to_string(),
         sid: claims.session_id.to_string(),
         scopes: claims.scopes.iter().map(str::to_owned).collect(),
     };
@@ -118,7 +118,7 @@ pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Opti
     let claims = Claims {
         user_id: payload.sub.parse().ok()?,
         session_id: payload.sid.parse().ok()?,
-        token_id: payload.jti.parse().ok()?,
+        token_id: TokenId(payload.jti.parse().ok()?),
         scopes: Scopes::parse(&payload.scopes).ok()?,
         expire_time,
     };
@@ -159,7 +159,7 @@ mod tests {
         Claims {
             user_id: UserId::generate(now()),
             session_id: SessionId::generate(now()),
-            token_id: UserId::generate(now()).0,
+            token_id: TokenId::generate(now()),
             scopes: Scopes::parse(["a", "b"]).unwrap(),
             expire_time: now() + Duration::from_mins(15),
         }

@@ -4,11 +4,11 @@ use super::{
     Domain, Error, Result,
     validate::{Principal, Status},
 };
-use crate::types::{SessionId, UserId};
+use crate::types::{Scopes, SessionId, UserId};
 
 /// A signed-in user.
 #[derive(Debug, Clone, Copy)]
-pub struct Session {
+pub struct SignedIn {
     /// Who.
     pub user_id: UserId,
     /// In which session.
@@ -19,7 +19,7 @@ impl Domain {
     /// Whoever presents a valid access token or API key.
     pub async fn authenticate(&self, credential: Option<&str>) -> Result<Principal> {
         let credential = credential.ok_or(Error::MissingCredential)?;
-        let answer = self.validate(credential, &crate::types::Scopes::default()).await?;
+        let answer = self.validate(credential, &Scopes::default()).await?;
         match answer.status {
             Status::Valid => answer.principal.ok_or(Error::InvalidCredential),
             Status::Invalid => Err(Error::InvalidCredential),
@@ -34,9 +34,9 @@ impl Domain {
     }
 
     /// A user, by access token: an API key cannot change credentials (S35).
-    pub async fn authenticate_user(&self, credential: Option<&str>) -> Result<Session> {
+    pub async fn authenticate_user(&self, credential: Option<&str>) -> Result<SignedIn> {
         match self.authenticate(credential).await? {
-            Principal::User { user_id, session_id, .. } => Ok(Session { user_id, session_id }),
+            Principal::User { user_id, session_id, .. } => Ok(SignedIn { user_id, session_id }),
             Principal::ApiKey { .. } => Err(Error::SessionRequired),
         }
     }

@@ -1,6 +1,6 @@
 //! Deleting one's own account.
 
-use super::{Domain, Error, Result, keys, sessions};
+use super::{Domain, Error, Result, password::lock_verified, tokens::tokens_gone_by};
 use crate::{
     crypto::password::Verdict,
     store::{
@@ -22,11 +22,11 @@ impl Domain {
             }
         }
         let deleted = self.store.tx(async |tx| {
-            let user = self.still(tx, &user).await?;
+            let user = lock_verified(tx, &user).await?;
             let now = tx.now().await?;
-            sessions::end_all(self, tx, user.id, None, now).await?;
-            keys::end_all(tx, user.id, now).await?;
-            changes::insert(tx, Change::UserChanged(user.id), now, self.tokens_gone_by(now)).await?;
+            self.end_all_sessions(tx, user.id, None, now).await?;
+            self.end_all_keys(tx, user.id, now).await?;
+            changes::insert(tx, &[Change::UserChanged(user.id)], now, tokens_gone_by(now)).await?;
             users::delete(tx, user.id).await?;
             Ok::<_, Error>(())
         });

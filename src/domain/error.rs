@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// As many as a user may have.
     #[error("{0}")]
-    LimitReached(&'static str),
+    LimitReached(String),
     /// The database did not answer. The cause is for the log.
     #[error("the database is not available")]
     StorageUnavailable(#[source] store::Error),

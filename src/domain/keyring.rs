@@ -3,8 +3,8 @@
 use super::Domain;
 use crate::{
     crypto::{CryptoError, KeyRing, MasterKey, SigningKey},
-    store::{self, Store, signing_keys},
-    types::{Clock, Time},
+    store::{self, Store, Tx, signing_keys},
+    types::Time,
 };
 
 /// The public half of a signing key.
@@ -48,10 +48,14 @@ pub enum LoadError {
 }
 
 /// Reads all keys. Where there is none, makes the first; of several replicas that do so at once, one wins.
-pub(super) async fn load(store: &Store, clock: &Clock, master: &MasterKey) -> Result<KeyRing, LoadError> {
+pub(super) async fn load(store: &Store, master: &MasterKey) -> Result<KeyRing, LoadError> {
     let mut rows = signing_keys::list(&mut store.conn().await?).await?;
     if rows.is_empty() {
-        make_first(store, clock, master).await?;
+        match store.tx(async |tx| make_first(tx, master).await).await {
+            // A conflict means that another replica made it.
+            Ok(()) | Err(LoadError::Store(store::Error::Conflict)) => {}
+            Err(error) => return Err(error),
+        }
         rows = signing_keys::list(&mut store.conn().await?).await?;
     }
     let open = |row: signing_keys::SigningKey| {
@@ -61,19 +65,14 @@ pub(super) async fn load(store: &Store, clock: &Clock, master: &MasterKey) -> Re
     Ok(KeyRing::new(rows.into_iter().map(open).collect::<Result<_, _>>()?))
 }
 
-async fn make_first(store: &Store, clock: &Clock, master: &MasterKey) -> Result<(), LoadError> {
-    let key = SigningKey::generate(clock.now())?;
+async fn make_first(tx: &mut Tx, master: &MasterKey) -> Result<(), LoadError> {
+    let key = SigningKey::generate(tx.now().await?)?;
     let row = signing_keys::SigningKey {
         generation: 1,
         secret_sealed: key.seal(master)?,
-        public_key: key.public.as_bytes().to_vec(),
         not_before_time: key.not_before_time,
         not_after_time: None,
         kid: key.kid,
     };
-    match store.tx(async |tx| signing_keys::insert(tx, &row).await).await {
-        // A conflict means that another replica made it.
-        Ok(()) | Err(store::Error::Conflict) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(signing_keys::insert(tx, &row).await?)
 }

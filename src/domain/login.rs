@@ -1,9 +1,9 @@
 //! Signing in by password.
 
-use super::{Client, Domain, Error, Issued, Result};
+use super::{Client, Domain, Error, Issued, Result, password::lock_verified};
 use crate::{
-    crypto::password::{HashError, Verdict},
-    store::users::{self, User},
+    crypto::password::Verdict,
+    store::users,
     types::{Email, Password, password::PasswordHash},
 };
 
@@ -23,7 +23,7 @@ impl Domain {
         };
 
         let issued = self.store.tx(async |tx| {
-            let user = self.still(tx, &user).await?;
+            let user = lock_verified(tx, &user).await?;
             if user.disabled_time.is_some() {
                 return Err(Error::AccountDisabled);
             }
@@ -35,28 +35,5 @@ impl Domain {
         let issued = issued.await?;
         tracing::info!(user_id = %issued.user.id, "signed in");
         Ok(issued)
-    }
-
-    /// Compares a password with an account's. Where there is no account, or it has no password, as much is computed and
-    /// nothing matches (S7, S15). A stored hash that is not accepted (S6) matches nothing either.
-    pub(super) async fn verify_password(&self, user: Option<&User>, password: &Password) -> Result<Verdict> {
-        let stored = user.and_then(|user| user.password_hash.as_ref()).map(PasswordHash::expose);
-        match self.passwords.verify(password.clone().into_secret(), stored).await {
-            Err(HashError::Unsupported) => {
-                let user_id = user.map(|user| user.id);
-                tracing::error!(?user_id, "the stored password hash of {user_id:?} is not accepted");
-                Ok(Verdict::NoMatch)
-            }
-            verdict => Ok(verdict?),
-        }
-    }
-
-    /// Locks the account whose password was verified before the transaction began, if it is still the same: of a sign-in
-    /// and a change of password at the same time, the change wins.
-    pub(super) async fn still(&self, tx: &mut crate::store::Tx, verified: &User) -> Result<User> {
-        users::lock(tx, verified.id)
-            .await?
-            .filter(|now| now.password_version == verified.password_version)
-            .ok_or(Error::WrongEmailOrPassword)
     }
 }

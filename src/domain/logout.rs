@@ -1,14 +1,14 @@
 //! Signing out.
 
-use super::{Domain, Error, Result, access::Session, sessions};
+use super::{Domain, Error, Result, access::SignedIn};
 use crate::{
     crypto::opaque,
-    store::{self, refresh_tokens},
+    store::{refresh_tokens, sessions},
 };
 
 impl Domain {
     /// Ends the caller's own session.
-    pub async fn logout(&self, caller: Session) -> Result<()> {
+    pub async fn logout(&self, caller: SignedIn) -> Result<()> {
         match self.revoke_session(caller.user_id, caller.session_id).await {
             // It has ended since the caller was let in.
             Err(Error::NotFound(_)) => Err(Error::CredentialRevoked),
@@ -21,9 +21,9 @@ impl Domain {
         let Some(digest) = opaque::refresh_token_digest(token) else { return Ok(()) };
         let ended = self.store.tx(async |tx| {
             let Some(token) = refresh_tokens::find(tx, digest).await? else { return Ok(false) };
-            let Some(session) = store::sessions::find(tx, token.session_id).await? else { return Ok(false) };
+            let Some(session) = sessions::find(tx, token.session_id).await? else { return Ok(false) };
             let now = tx.now().await?;
-            sessions::end(self, tx, session.user_id, session.id, now).await
+            self.end_session(tx, session.user_id, session.id, now).await
         });
         ended.await.map(|_ended| ())
     }

@@ -11,6 +11,7 @@ mod keyring;
 pub mod keys;
 mod login;
 mod logout;
+mod password;
 mod password_policy;
 mod profile;
 mod rate_limit;
@@ -21,13 +22,12 @@ mod tokens;
 mod usage;
 pub mod validate;
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};
-pub use register::Registration;
-pub use tokens::Issued;
+pub use register::NewAccount;
+pub use tokens::{Issued, MAX_ACCESS_TTL};
 
 use crate::{
     crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
@@ -89,7 +89,7 @@ impl Domain {
         master_key: MasterKey,
         settings: Settings,
     ) -> Result<Self, keyring::LoadError> {
-        let keys = keyring::load(&store, &clock, &master_key).await?;
+        let keys = keyring::load(&store, &master_key).await?;
         let rate_limits = rate_limit::RateLimits::new(clock.clone());
         Ok(Self {
             store,

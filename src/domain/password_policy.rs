@@ -13,7 +13,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Error, Result};
-use crate::types::{Email, Invalid, Password};
+use crate::types::{Invalid, Password};
 
 static COMMON: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
@@ -36,14 +36,14 @@ enum TooCommon {
 pub(super) fn check(
     field: &'static str,
     password: &Password,
-    email: &Email,
+    email: &str,
     name: &str,
     min_length: usize,
 ) -> Result<()> {
     if password.code_points() < min_length {
         return Err(Error::field(field, Invalid::new(format!("at least {min_length} characters"))));
     }
-    too_common(password.expose(), email.as_given(), name)
+    too_common(password.expose(), email, name)
         .map_err(|why| Error::PasswordTooCommon { field, description: why.to_string() })
 }
 

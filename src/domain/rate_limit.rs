@@ -1,7 +1,6 @@
 //! How often a key may be used: the generic cell rate algorithm, one cell a key, in this replica.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -17,18 +16,18 @@ use crate::types::{Clock, KeyId, RateLimit};
 /// Keys whose use is counted at once (S62). A key that falls out begins anew.
 const MAX_KEYS: u64 = 100_000;
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<NotKeyed, InMemoryState, GcraClock, NoOpMiddleware<Nanos>>;
 
 /// The cells.
 pub(super) struct RateLimits {
     /// With the limit that each was made for: a changed limit makes a new cell.
     cells: Cache<(KeyId, RateLimit), Arc<Limiter>>,
-    clock: Time,
+    clock: GcraClock,
 }
 
 impl RateLimits {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { cells: Cache::new(MAX_KEYS), clock: Time(clock) }
+        Self { cells: Cache::new(MAX_KEYS), clock: GcraClock(clock) }
     }
 
     /// Counts a use, or says how long to wait until the next is allowed.
@@ -50,9 +49,9 @@ fn quota(limit: RateLimit) -> Option<Quota> {
 
 /// Our clock in governor's terms.
 #[derive(Clone)]
-struct Time(Clock);
+struct GcraClock(Clock);
 
-impl GovernorClock for Time {
+impl GovernorClock for GcraClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

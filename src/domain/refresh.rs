@@ -2,12 +2,13 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Domain, Error, Issued, Result, sessions};
+use super::{Domain, Error, Issued, Result, tokens::keep_refresh_token};
 use crate::{
     crypto::opaque,
     store::{
-        self, Conn,
+        Tx,
         refresh_tokens::{self, RefreshToken},
+        sessions::{self, Session},
         users,
     },
     types::{Digest, Time},
@@ -35,31 +36,31 @@ impl Domain {
         Ok(forgotten.await.map(|_count| ())?)
     }
 
-    async fn rotate(&self, tx: &mut Conn, digest: Digest) -> Result<Option<Issued>> {
+    async fn rotate(&self, tx: &mut Tx, digest: Digest) -> Result<Option<Issued>> {
         let presented = refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
         let now = tx.now().await?;
         // Locks the session before any of its tokens, as everything that ends a session does.
-        let session = store::sessions::touch(tx, presented.session_id, now).await?;
+        let session = sessions::touch(tx, presented.session_id, now).await?;
         let session = session.ok_or(Error::RefreshTokenInvalid)?;
         let user = users::find(tx, session.user_id).await?;
         // Disabling ends sessions; whoever is disabled gets no token even so.
         let user = user.filter(|user| user.disabled_time.is_none()).ok_or(Error::RefreshTokenInvalid)?;
 
         let Some(successor) = self.exchange(tx, &presented, now).await? else {
-            sessions::end(self, tx, user.id, session.id, now).await?;
+            self.end_session(tx, user.id, session.id, now).await?;
             tracing::warn!(user_id = %user.id, session_id = %session.id, "refresh token reused; session ended");
             return Ok(None);
         };
         let expire_time = self.session_expire_time(session.create_time, now);
-        store::sessions::set_expire_time(tx, session.id, expire_time).await?;
-        let session = store::sessions::Session { expire_time, ..session };
+        sessions::set_expire_time(tx, session.id, expire_time).await?;
+        let session = Session { expire_time, ..session };
         self.issue(user, &session, successor, now).map(Some)
     }
 
     /// The token's successor: a new one for whoever is first, the same one for who repeats in time, none for a reuse.
     async fn exchange(
         &self,
-        tx: &mut Conn,
+        tx: &mut Tx,
         presented: &RefreshToken,
         now: Time,
     ) -> Result<Option<SecretString>> {
@@ -70,7 +71,7 @@ impl Domain {
             let used = refresh_tokens::find(tx, digest).await?;
             return Ok(used.and_then(|used| self.repeated(&used, now)));
         }
-        self.keep_refresh_token(tx, session_id, &successor, now).await?;
+        keep_refresh_token(tx, session_id, &successor, now).await?;
         refresh_tokens::forget_successors(tx, session_id, digest).await?;
         Ok(Some(successor))
     }
@@ -85,10 +86,5 @@ impl Domain {
 }
 
 fn purpose(digest: Digest) -> String {
-    use std::fmt::Write;
-    digest.0.iter().fold(String::from("refresh-token-successor:"), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("refresh-token-successor:{digest:x}")
 }

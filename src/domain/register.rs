@@ -3,7 +3,7 @@
 use super::{Client, Domain, Error, Issued, Result, password_policy};
 use crate::{
     store::{
-        self,
+        self, Tx,
         users::{self, User},
     },
     types::{DisplayName, Email, Password, UserId, password::PasswordHash},
@@ -11,7 +11,7 @@ use crate::{
 
 /// What an account is made of.
 #[derive(Debug)]
-pub struct Registration {
+pub struct NewAccount {
     /// The address.
     pub email: Email,
     /// The password.
@@ -22,14 +22,14 @@ pub struct Registration {
 
 impl Domain {
     /// Registers a person, where registration is open, and signs them in.
-    pub async fn register(&self, registration: Registration, client: &Client) -> Result<Issued> {
+    pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Issued> {
         if !self.settings.registration_open {
             return Err(Error::RegistrationClosed);
         }
-        let new = self.new_account(registration).await?;
+        let hash = self.hash_for(&new).await?;
         let issued = self.store.tx(async |tx| {
-            insert(tx, &new).await?;
-            self.open_session(tx, new, client).await
+            let user = self.insert_account(tx, &new, hash).await?;
+            self.open_session(tx, user, client).await
         });
         let issued = issued.await?;
         tracing::info!(user_id = %issued.user.id, "registered");
@@ -37,46 +37,42 @@ impl Domain {
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
-    pub async fn create_user(&self, registration: Registration) -> Result<User> {
-        let new = self.new_account(registration).await?;
-        self.store.tx(async |tx| insert(tx, &new).await).await?;
-        Ok(new)
+    pub async fn create_user(&self, new: NewAccount) -> Result<User> {
+        let hash = self.hash_for(&new).await?;
+        self.store.tx(async |tx| self.insert_account(tx, &new, hash).await).await
     }
 
-    async fn new_account(&self, registration: Registration) -> Result<User> {
-        let Registration { email, password, name } = registration;
-        password_policy::check(
-            "password",
-            &password,
-            &email,
-            name.as_str(),
-            self.settings.min_password_length,
-        )?;
+    /// The hash of an acceptable password for an address that is free, as far as can be told before the transaction.
+    async fn hash_for(&self, new: &NewAccount) -> Result<PasswordHash> {
+        let NewAccount { email, password, name } = new;
+        let min_length = self.settings.min_password_length;
+        password_policy::check("password", password, email.as_given(), name.as_str(), min_length)?;
         // Hashing is dear: not for an address that is taken. Who wins a race is decided by the database.
-        if users::find_by_email(&mut self.store.conn().await?, &email).await?.is_some() {
+        if users::find_by_email(&mut self.store.conn().await?, email).await?.is_some() {
             return Err(Error::EmailAlreadyRegistered);
         }
-        let hash = PasswordHash::new(self.passwords.hash(password.into_secret()).await?);
-        let now = self.clock.now();
-        Ok(User {
+        Ok(PasswordHash::new(self.passwords.hash(password.clone().into_secret()).await?))
+    }
+
+    async fn insert_account(&self, tx: &mut Tx, new: &NewAccount, hash: PasswordHash) -> Result<User> {
+        let now = tx.now().await?;
+        let user = User {
             id: UserId::generate(now),
-            email: email.as_given().to_owned(),
-            email_normalized: email.normalized().to_owned(),
+            email: new.email.as_given().to_owned(),
+            email_normalized: new.email.normalized().to_owned(),
             email_verified_time: None,
-            name: name.as_str().to_owned(),
+            name: new.name.as_str().to_owned(),
             password_hash: Some(hash),
             password_version: 1,
             scopes: self.settings.default_scopes.clone(),
             disabled_time: None,
             create_time: now,
             update_time: now,
-        })
+        };
+        match users::insert(tx, &user).await {
+            Ok(()) => Ok(user),
+            Err(store::Error::Conflict) => Err(Error::EmailAlreadyRegistered),
+            Err(error) => Err(error.into()),
+        }
     }
-}
-
-async fn insert(conn: &mut store::Conn, user: &User) -> Result<()> {
-    users::insert(conn, user).await.map_err(|error| match error {
-        store::Error::Conflict => Error::EmailAlreadyRegistered,
-        error => error.into(),
-    })
 }

@@ -1,9 +1,9 @@
 //! Listing and ending sessions.
 
-use super::{Domain, Error, Result};
+use super::{Domain, Error, Result, tokens::tokens_gone_by};
 use crate::{
     store::{
-        Conn,
+        Tx,
         changes::{self, Change},
         sessions::{self, Session},
     },
@@ -26,7 +26,7 @@ impl Domain {
     pub async fn revoke_session(&self, user_id: UserId, id: SessionId) -> Result<()> {
         let ended = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            end(self, tx, user_id, id, now).await
+            self.end_session(tx, user_id, id, now).await
         });
         if ended.await? { Ok(()) } else { Err(Error::NotFound("session")) }
     }
@@ -35,58 +35,56 @@ impl Domain {
     pub async fn revoke_all_sessions(&self, user_id: UserId, keep: Option<SessionId>) -> Result<usize> {
         let ended = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            end_all(self, tx, user_id, keep, now).await
+            self.end_all_sessions(tx, user_id, keep, now).await
         });
         ended.await
     }
-}
 
-/// Ends a session, if it is this user's and alive.
-pub(super) async fn end(
-    domain: &Domain,
-    tx: &mut Conn,
-    user_id: UserId,
-    id: SessionId,
-    now: Time,
-) -> Result<bool> {
-    let ended = sessions::delete(tx, user_id, id).await?.filter(|session| now < session.expire_time);
-    if ended.is_some() {
-        record(domain, tx, id, now).await?;
+    /// Ends a session, if it is this user's and alive.
+    pub(super) async fn end_session(
+        &self,
+        tx: &mut Tx,
+        user_id: UserId,
+        id: SessionId,
+        now: Time,
+    ) -> Result<bool> {
+        let ended = sessions::delete(tx, user_id, id).await?;
+        Ok(record(tx, ended.as_slice(), now).await? == 1)
     }
-    Ok(ended.is_some())
-}
 
-/// Ends a user's sessions, but for one. Says how many lived.
-pub(super) async fn end_all(
-    domain: &Domain,
-    tx: &mut Conn,
-    user_id: UserId,
-    except: Option<SessionId>,
-    now: Time,
-) -> Result<usize> {
-    let mut ended = sessions::delete_all(tx, user_id, except).await?;
-    ended.retain(|session| now < session.expire_time);
-    for session in &ended {
-        record(domain, tx, session.id, now).await?;
+    /// Ends a user's sessions, but for one. Says how many lived.
+    pub(super) async fn end_all_sessions(
+        &self,
+        tx: &mut Tx,
+        user_id: UserId,
+        except: Option<SessionId>,
+        now: Time,
+    ) -> Result<usize> {
+        let ended = sessions::delete_all(tx, user_id, except).await?;
+        record(tx, &ended, now).await
     }
-    Ok(ended.len())
-}
 
-/// Ends all but the newest `keep` of a user's live sessions.
-pub(super) async fn end_oldest(
-    domain: &Domain,
-    tx: &mut Conn,
-    user_id: UserId,
-    keep: i64,
-    now: Time,
-) -> Result<()> {
-    for id in sessions::list_beyond(tx, user_id, now, keep).await? {
-        end(domain, tx, user_id, id, now).await?;
+    /// Ends all but the newest `keep` of a user's live sessions.
+    pub(super) async fn end_oldest_sessions(
+        &self,
+        tx: &mut Tx,
+        user_id: UserId,
+        keep: i64,
+        now: Time,
+    ) -> Result<()> {
+        for id in sessions::list_beyond(tx, user_id, now, keep).await? {
+            self.end_session(tx, user_id, id, now).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Tells the other replicas, for as long as an access token of the session may live.
-async fn record(domain: &Domain, tx: &mut Conn, id: SessionId, now: Time) -> Result<()> {
-    Ok(changes::insert(tx, Change::SessionEnded(id), now, domain.tokens_gone_by(now)).await?)
+/// Tells the other replicas which of these lived until now, for as long as access tokens of theirs may. Says how many.
+async fn record(tx: &mut Tx, ended: &[Session], now: Time) -> Result<usize> {
+    let lived = ended.iter().filter(|session| now < session.expire_time);
+    let changes: Vec<_> = lived.map(|session| Change::SessionEnded(session.id)).collect();
+    if !changes.is_empty() {
+        changes::insert(tx, &changes, now, tokens_gone_by(now)).await?;
+    }
+    Ok(changes.len())
 }

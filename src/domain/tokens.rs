@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Client, Domain, Error, Result, sessions};
+use super::{Client, Domain, Error, Result};
 use crate::{
     crypto::{
         opaque, sha256,
         tokens::{self, Claims},
     },
     store::{
-        Conn,
+        Tx,
         refresh_tokens::{self, RefreshToken},
-        sessions::Session,
+        sessions::{self, Session},
         users::User,
     },
-    types::{SessionId, Time, UserId},
+    types::{SessionId, Time, TokenId},
 };
 
 /// At most this many live sessions a user; the oldest gives way.
@@ -24,6 +24,8 @@ const MAX_SESSIONS: i64 = 100;
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT: usize = 512;
 
+/// The longest `tokens.access_ttl` that the configuration allows.
+pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// How far replicas' clocks may lie apart.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
@@ -42,9 +44,9 @@ pub struct Issued {
 
 impl Domain {
     /// Opens a session for a user whose row this transaction holds, and issues its first tokens.
-    pub(super) async fn open_session(&self, conn: &mut Conn, user: User, client: &Client) -> Result<Issued> {
-        let now = conn.now().await?;
-        sessions::end_oldest(self, conn, user.id, MAX_SESSIONS - 1, now).await?;
+    pub(super) async fn open_session(&self, tx: &mut Tx, user: User, client: &Client) -> Result<Issued> {
+        let now = tx.now().await?;
+        self.end_oldest_sessions(tx, user.id, MAX_SESSIONS - 1, now).await?;
         let session = Session {
             id: SessionId::generate(now),
             user_id: user.id,
@@ -54,38 +56,15 @@ impl Domain {
             ip_address: client.address.map(|address| address.to_string()).unwrap_or_default(),
             user_agent: cut(&client.user_agent, MAX_USER_AGENT).to_owned(),
         };
-        crate::store::sessions::insert(conn, &session).await?;
+        sessions::insert(tx, &session).await?;
         let token = opaque::new_refresh_token();
-        self.keep_refresh_token(conn, session.id, &token, now).await?;
+        keep_refresh_token(tx, session.id, &token, now).await?;
         self.issue(user, &session, token, now)
-    }
-
-    /// Stores a refresh token, as its digest (S16).
-    pub(super) async fn keep_refresh_token(
-        &self,
-        conn: &mut Conn,
-        session_id: SessionId,
-        token: &SecretString,
-        now: Time,
-    ) -> Result<()> {
-        let row = RefreshToken {
-            digest: sha256(token.expose_secret()),
-            session_id,
-            create_time: now,
-            used_time: None,
-            successor_sealed: None,
-        };
-        Ok(refresh_tokens::insert(conn, &row).await?)
     }
 
     /// When a session that is used now ends: the sooner of its idle and its absolute limit (S20).
     pub(super) fn session_expire_time(&self, create_time: Time, now: Time) -> Time {
         (create_time + self.settings.refresh_ttl).min(now + self.settings.refresh_idle)
-    }
-
-    /// When the last access token that was issued until `now` is past, by any replica's clock.
-    pub(super) fn tokens_gone_by(&self, now: Time) -> Time {
-        now + self.settings.access_ttl + CLOCK_SKEW
     }
 
     /// An access token for a session, with what its user may do now. It never outlives the session.
@@ -100,7 +79,7 @@ impl Domain {
         let claims = Claims {
             user_id: user.id,
             session_id: session.id,
-            token_id: UserId::generate(now).0,
+            token_id: TokenId::generate(now),
             scopes: user.scopes.clone(),
             expire_time,
         };
@@ -112,6 +91,29 @@ impl Domain {
         let expires_in = i32::try_from(expire_time.seconds() - now.seconds()).unwrap_or(i32::MAX);
         Ok(Issued { access_token, expires_in, refresh_token, user })
     }
+}
+
+/// Stores a refresh token, as its digest (S16).
+pub(super) async fn keep_refresh_token(
+    tx: &mut Tx,
+    session_id: SessionId,
+    token: &SecretString,
+    now: Time,
+) -> Result<()> {
+    let row = RefreshToken {
+        digest: sha256(token.expose_secret()),
+        session_id,
+        create_time: now,
+        used_time: None,
+        successor_sealed: None,
+    };
+    Ok(refresh_tokens::insert(tx, &row).await?)
+}
+
+/// When every access token that was issued until `now` has expired, by any replica's clock, and whatever
+/// `tokens.access_ttl` was when it was issued.
+pub(super) fn tokens_gone_by(now: Time) -> Time {
+    now + MAX_ACCESS_TTL + CLOCK_SKEW
 }
 
 /// At most `max` bytes of a text, whole characters.

@@ -1,9 +1,11 @@
 //! When keys were last used: noted in memory, written in batches, so that validation writes nothing.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
-use super::{Domain, Result};
+use super::{Domain, Error, Result};
 use crate::{
     store::api_keys,
     types::{KeyId, Time},
@@ -12,6 +14,9 @@ use crate::{
 /// Keys noted between two batches at most (S62); further ones are noted when they are used again.
 const MAX_NOTED: usize = 100_000;
 
+/// Notes written in one transaction: few, so that nobody waits for it for long.
+const BATCH: usize = 100;
+
 /// The notes of this replica.
 #[derive(Default)]
 pub(super) struct Usage(Mutex<HashMap<KeyId, Time>>);
@@ -19,14 +24,14 @@ pub(super) struct Usage(Mutex<HashMap<KeyId, Time>>);
 impl Usage {
     pub(super) fn record(&self, key_id: KeyId, time: Time) {
         // A panic elsewhere cannot leave a note half made.
-        let mut notes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.len() < MAX_NOTED || notes.contains_key(&key_id) {
             notes.insert(key_id, time);
         }
     }
 
     fn take(&self) -> HashMap<KeyId, Time> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -35,18 +40,18 @@ impl Domain {
     /// for people to look at, and the next use makes them anew.
     pub async fn write_usage(&self) -> Result<()> {
         let mut notes: Vec<_> = self.usage.take().into_iter().collect();
-        if notes.is_empty() {
-            return Ok(());
-        }
         // In one order, so that replicas do not wait for each other crosswise.
         notes.sort_unstable();
-        let written = self.store.tx(async |tx| {
-            tx.give_way().await?;
-            for (key_id, time) in notes {
-                api_keys::mark_used(tx, key_id, time).await?;
-            }
-            Ok(())
-        });
-        written.await
+        for batch in notes.chunks(BATCH) {
+            let written = self.store.tx(async |tx| {
+                tx.give_way().await?;
+                for (key_id, time) in batch {
+                    api_keys::mark_used(tx, *key_id, *time).await?;
+                }
+                Ok::<_, Error>(())
+            });
+            written.await?;
+        }
+        Ok(())
     }
 }

@@ -10,8 +10,12 @@ use crate::{
         api_key,
         tokens::{self, Verdict},
     },
-    store::{api_keys, sessions, users},
-    types::{KeyId, Scopes, SessionId, Time, UserId},
+    store::{
+        api_keys::{self, ApiKey, Secret},
+        sessions,
+        users::Owner,
+    },
+    types::{Digest, KeyId, Scopes, SessionId, Time, UserId},
 };
 
 /// How long a valid answer may be kept: a revocation is seen within a second.
@@ -67,8 +71,7 @@ impl Principal {
         }
     }
 
-    /// What it may do now.
-    pub fn scopes(&self) -> &Scopes {
+    fn scopes(&self) -> &Scopes {
         match self {
             Self::User { scopes, .. } | Self::ApiKey { scopes, .. } => scopes,
         }
@@ -129,9 +132,9 @@ impl Domain {
         };
         let expire_time = Some(claims.expire_time);
         let scopes = match self.session_state(claims.user_id, claims.session_id).await? {
-            State::Alive { owner_scopes } => claims.scopes.intersection(&owner_scopes),
-            State::Disabled => return Ok(Validation::refused(Status::Disabled, expire_time)),
-            State::Ended => return Ok(Validation::refused(Status::Revoked, expire_time)),
+            SessionState::Alive { owner_scopes } => claims.scopes.intersection(&owner_scopes),
+            SessionState::Disabled => return Ok(Validation::refused(Status::Disabled, expire_time)),
+            SessionState::Ended => return Ok(Validation::refused(Status::Revoked, expire_time)),
         };
         let principal = Principal::User { user_id: claims.user_id, session_id: claims.session_id, scopes };
         Ok(judge(principal, required, expire_time, now))
@@ -142,11 +145,9 @@ impl Domain {
         let Some(digest) = api_key::digest(secret) else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
-        let mut conn = self.store.conn().await?;
-        let Some((secret, key, owner)) = api_keys::find_by_secret(&mut conn, digest).await? else {
+        let Some((secret, key, owner)) = self.key_state(digest).await? else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
-        drop(conn);
         let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
         let status = if over(key.expire_time) {
             Some(Status::Expired)
@@ -162,11 +163,12 @@ impl Domain {
         }
         // A rotated secret ends with its grace, or with the key if that is sooner.
         let expire_time = [key.expire_time, secret.expire_time].into_iter().flatten().min();
+        let rate_limit = key.rate_limit();
         let scopes = key.scopes.intersection(&owner.scopes);
         let principal = Principal::ApiKey { user_id: key.user_id, key_id: key.id, scopes };
         let mut answer = judge(principal, required, expire_time, now);
         if answer.status == Status::Valid {
-            if let Some(limit) = key.rate_limit() {
+            if let Some(limit) = rate_limit {
                 // Each use counts, so no answer may be kept.
                 answer.cacheable_until_time = None;
                 if let Err(retry_after) = self.rate_limits.check(key.id, limit) {
@@ -181,20 +183,22 @@ impl Domain {
     }
 
     /// Whether a session lives, and what its user may do now.
-    async fn session_state(&self, user_id: UserId, session_id: SessionId) -> Result<State> {
+    async fn session_state(&self, user_id: UserId, session_id: SessionId) -> Result<SessionState> {
         let mut conn = self.store.conn().await?;
-        let Some(user) = users::find(&mut conn, user_id).await? else { return Ok(State::Ended) };
-        if user.disabled_time.is_some() {
-            return Ok(State::Disabled);
-        }
-        Ok(match sessions::find(&mut conn, session_id).await? {
-            Some(session) if session.user_id == user_id => State::Alive { owner_scopes: user.scopes },
-            Some(_) | None => State::Ended,
+        Ok(match sessions::find_owner(&mut conn, user_id, session_id).await? {
+            Some((Owner { disabled_time: Some(_), .. }, _)) => SessionState::Disabled,
+            Some((owner, Some(_))) => SessionState::Alive { owner_scopes: owner.scopes },
+            Some((_, None)) | None => SessionState::Ended,
         })
+    }
+
+    /// What is known of a secret, its key and the key's owner.
+    async fn key_state(&self, digest: Digest) -> Result<Option<(Secret, ApiKey, Owner)>> {
+        Ok(api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?)
     }
 }
 
-enum State {
+enum SessionState {
     Alive { owner_scopes: Scopes },
     Disabled,
     Ended,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::users::User;
 use super::{
-    Conn, Result, run,
+    Conn, Result, Tx, run,
     schema::{api_key_secrets, api_keys, users},
+    users::Owner,
 };
 use crate::types::{Digest, KeyId, RateLimit, Scopes, Time, UserId};
 
@@ -35,10 +35,17 @@ pub struct ApiKey {
     pub last_used_time: Option<Time>,
     /// When it was revoked.
     pub revoke_time: Option<Time>,
-    /// Uses allowed in each span; set together with the span.
+    /// See [`rate_columns`].
     pub rate_requests: Option<i32>,
-    /// The span, in microseconds.
+    /// See [`rate_columns`].
     pub rate_per_micros: Option<i64>,
+}
+
+/// A rate limit as its two columns: uses, and the span in microseconds.
+pub fn rate_columns(limit: Option<RateLimit>) -> (Option<i32>, Option<i64>) {
+    let requests = limit.and_then(|limit| i32::try_from(limit.requests()).ok());
+    let per_micros = limit.and_then(|limit| i64::try_from(limit.per().as_micros()).ok());
+    (requests, per_micros)
 }
 
 impl ApiKey {
@@ -81,14 +88,13 @@ pub struct Secret {
 }
 
 /// Adds a key.
-pub async fn insert(conn: &mut Conn, key: &ApiKey) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(api_keys::table).values(key).execute(c).await?)).map(drop)
+pub async fn insert(tx: &mut Tx, key: &ApiKey) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(api_keys::table).values(key).execute(c).await?)).map(drop)
 }
 
 /// Adds a secret.
-pub async fn insert_secret(conn: &mut Conn, secret: &Secret) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(api_key_secrets::table).values(secret).execute(c).await?))
-        .map(drop)
+pub async fn insert_secret(tx: &mut Tx, secret: &Secret) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(api_key_secrets::table).values(secret).execute(c).await?)).map(drop)
 }
 
 /// The key, if it is this user's (S33).
@@ -98,19 +104,19 @@ pub async fn find(conn: &mut Conn, user_id: UserId, id: KeyId) -> Result<Option<
 }
 
 /// The key, if it is this user's, kept from any other transaction's writing until this one ends.
-pub async fn lock(conn: &mut Conn, user_id: UserId, id: KeyId) -> Result<Option<ApiKey>> {
+pub async fn lock(tx: &mut Tx, user_id: UserId, id: KeyId) -> Result<Option<ApiKey>> {
     let query = diesel::update(api_keys::table.find(id).filter(api_keys::user_id.eq(user_id)))
         .set(api_keys::create_time.eq(api_keys::create_time));
-    run!(conn, c => Ok(query.returning(ApiKey::as_returning()).get_result(c).await.optional()?))
+    run!(tx, c => Ok(query.returning(ApiKey::as_returning()).get_result(c).await.optional()?))
 }
 
-/// The secret with this digest, its key and its owner.
-pub async fn find_by_secret(conn: &mut Conn, digest: Digest) -> Result<Option<(Secret, ApiKey, User)>> {
+/// The secret with this digest, its key and the key's owner.
+pub async fn find_by_secret(conn: &mut Conn, digest: Digest) -> Result<Option<(Secret, ApiKey, Owner)>> {
     let query = api_key_secrets::table
         .inner_join(api_keys::table.inner_join(users::table))
         .filter(api_key_secrets::digest.eq(digest));
     run!(conn, c => {
-        let row = (Secret::as_select(), ApiKey::as_select(), User::as_select());
+        let row = (Secret::as_select(), ApiKey::as_select(), Owner::as_select());
         Ok(query.select(row).first(c).await.optional()?)
     })
 }
@@ -149,49 +155,60 @@ pub async fn count_live(conn: &mut Conn, user_id: UserId, now: Time) -> Result<i
     run!(conn, c => Ok(query.get_result(c).await?))
 }
 
-/// Changes a key.
-pub async fn update(conn: &mut Conn, id: KeyId, settings: &Settings) -> Result<usize> {
-    run!(conn, c => Ok(diesel::update(api_keys::table.find(id)).set(settings).execute(c).await?))
+/// The ids of the user's keys that were not revoked, oldest first.
+pub async fn list_unrevoked(conn: &mut Conn, user_id: UserId) -> Result<Vec<KeyId>> {
+    let query = api_keys::table
+        .filter(api_keys::user_id.eq(user_id).and(api_keys::revoke_time.is_null()))
+        .select(api_keys::id)
+        .order(api_keys::id);
+    run!(conn, c => Ok(query.load(c).await?))
+}
+
+/// Changes a key, and returns it as it is then.
+pub async fn update(tx: &mut Tx, id: KeyId, settings: &Settings) -> Result<Option<ApiKey>> {
+    let query = diesel::update(api_keys::table.find(id)).set(settings);
+    run!(tx, c => Ok(query.returning(ApiKey::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Ends a key. `false` when it had ended before.
-pub async fn mark_revoked(conn: &mut Conn, id: KeyId, now: Time) -> Result<bool> {
+pub async fn mark_revoked(tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
     let query = diesel::update(api_keys::table.find(id).filter(api_keys::revoke_time.is_null()))
         .set(api_keys::revoke_time.eq(now));
-    run!(conn, c => Ok(query.execute(c).await? == 1))
+    run!(tx, c => Ok(query.execute(c).await? == 1))
 }
 
 /// Notes that a key was used. An older use changes nothing.
-pub async fn mark_used(conn: &mut Conn, id: KeyId, time: Time) -> Result<usize> {
+pub async fn mark_used(tx: &mut Tx, id: KeyId, time: Time) -> Result<usize> {
     let earlier = api_keys::last_used_time.is_null().or(api_keys::last_used_time.lt(time));
     let query =
         diesel::update(api_keys::table.find(id).filter(earlier)).set(api_keys::last_used_time.eq(time));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
-/// Shows another secret's hint.
-pub async fn set_hint(conn: &mut Conn, id: KeyId, hint: &str) -> Result<usize> {
-    run!(conn, c => Ok(diesel::update(api_keys::table.find(id)).set(api_keys::hint.eq(hint)).execute(c).await?))
+/// Shows another secret's hint, and returns the key as it is then.
+pub async fn set_hint(tx: &mut Tx, id: KeyId, hint: &str) -> Result<Option<ApiKey>> {
+    let query = diesel::update(api_keys::table.find(id)).set(api_keys::hint.eq(hint));
+    run!(tx, c => Ok(query.returning(ApiKey::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Gives the key's current secret an end: it is current no longer.
-pub async fn expire_current_secret(conn: &mut Conn, id: KeyId, expire_time: Time) -> Result<usize> {
+pub async fn expire_current_secret(tx: &mut Tx, id: KeyId, expire_time: Time) -> Result<usize> {
     let query = diesel::update(
         api_key_secrets::table
             .filter(api_key_secrets::key_id.eq(id))
             .filter(api_key_secrets::expire_time.is_null()),
     )
     .set(api_key_secrets::expire_time.eq(expire_time));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
 /// Ends the key's rotated secrets that still live at `now`.
-pub async fn expire_rotated_secrets(conn: &mut Conn, id: KeyId, now: Time) -> Result<usize> {
+pub async fn expire_rotated_secrets(tx: &mut Tx, id: KeyId, now: Time) -> Result<usize> {
     let query = diesel::update(
         api_key_secrets::table
             .filter(api_key_secrets::key_id.eq(id))
             .filter(api_key_secrets::expire_time.gt(now)),
     )
     .set(api_key_secrets::expire_time.eq(now));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }

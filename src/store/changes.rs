@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, Result, run, schema::changes, sql_types::AnyId};
+use super::{Result, Tx, run, schema::changes, sql_types::AnyId};
 use crate::types::{KeyId, SessionId, Time, UserId};
 
 /// Something that changed.
@@ -19,19 +19,23 @@ pub enum Change {
     UserChanged(UserId),
 }
 
-/// Records a change, to be remembered by every replica until `expire_time`.
-pub async fn insert(conn: &mut Conn, change: Change, now: Time, expire_time: Time) -> Result<()> {
-    let (kind, subject) = match change {
-        Change::SessionEnded(SessionId(id)) => ("session_ended", id),
-        Change::KeyEnded(KeyId(id)) => ("key_ended", id),
-        Change::KeyChanged(KeyId(id)) => ("key_changed", id),
-        Change::UserChanged(UserId(id)) => ("user_changed", id),
-    };
-    let row = (
-        changes::kind.eq(kind),
-        changes::subject.eq(AnyId(subject)),
-        changes::create_time.eq(now),
-        changes::expire_time.eq(expire_time),
-    );
-    run!(conn, c => Ok(diesel::insert_into(changes::table).values(row).execute(c).await?)).map(drop)
+/// Records changes, to be remembered by every replica until `expire_time`.
+pub async fn insert(tx: &mut Tx, changes: &[Change], now: Time, expire_time: Time) -> Result<()> {
+    // One by one: Diesel inserts no batch into SQLite over an async connection.
+    for change in changes {
+        let (kind, subject) = match *change {
+            Change::SessionEnded(SessionId(id)) => ("session_ended", id),
+            Change::KeyEnded(KeyId(id)) => ("key_ended", id),
+            Change::KeyChanged(KeyId(id)) => ("key_changed", id),
+            Change::UserChanged(UserId(id)) => ("user_changed", id),
+        };
+        let row = (
+            changes::kind.eq(kind),
+            changes::subject.eq(AnyId(subject)),
+            changes::create_time.eq(now),
+            changes::expire_time.eq(expire_time),
+        );
+        run!(tx, c => Ok(diesel::insert_into(changes::table).values(row).execute(c).await?))?;
+    }
+    Ok(())
 }

@@ -1,8 +1,11 @@
 //! Connections and transactions.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bb8::PooledConnection;
 use diesel::IntoSql;
@@ -18,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, Result, connect::Settings, sql_types::SqlTime};
+use super::{Error, Result, connect::PostgresTarget, sql_types::SqlTime};
 use crate::types::{Clock, Time};
 
 pub(super) type PgConn = AsyncPgConnection;
@@ -32,29 +35,36 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
 /// A database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) pool: Database,
+    pub(super) database: Database,
     pub(super) clock: Clock,
-    pub(super) settings: Arc<Settings>,
 }
 
 #[derive(Clone)]
 pub(super) enum Database {
-    Postgres(Pool<PgConn>),
-    /// SQLite writes one transaction at a time; waiting for a permit is fair and blocks no thread, unlike its busy
-    /// handler.
-    Sqlite(Pool<SqliteConn>, Arc<Semaphore>),
+    Postgres {
+        pool: Pool<PgConn>,
+        /// The way around a pooler, for migrations.
+        direct: Arc<PostgresTarget>,
+    },
+    Sqlite {
+        pool: Pool<SqliteConn>,
+        /// SQLite writes one transaction at a time; waiting for a permit is fair and blocks no thread, unlike its busy
+        /// handler.
+        writers: Arc<Semaphore>,
+        path: Arc<Path>,
+    },
 }
 
 /// One pooled connection, whichever database it is to.
 pub struct Conn {
-    pub(crate) inner: Inner,
+    pub(super) inner: Inner,
     clock: Clock,
     /// Set while an answer is waited for.
-    pub(crate) waiting: bool,
+    pub(super) waiting: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "made once a request, and never moved about in bulk")]
-pub(crate) enum Inner {
+pub(super) enum Inner {
     Postgres(Owned<PgConn>),
     Sqlite(Owned<SqliteConn>),
 }
@@ -62,23 +72,24 @@ pub(crate) enum Inner {
 /// Expands a query once for each database, with `$c` bound to the concrete connection, so that each expansion is checked
 /// against its dialect.
 macro_rules! run {
-    ($conn:expr, $c:ident => $body:expr) => {
-        match &mut $conn.inner {
+    ($conn:expr, $c:ident => $body:expr) => {{
+        let conn: &mut $crate::store::Conn = $conn;
+        match &mut conn.inner {
             $crate::store::conn::Inner::Postgres(c) => {
                 let $c: &mut $crate::store::conn::PgConn = &mut *c;
-                $crate::store::conn::answer(&mut $conn.waiting, async { $body }).await
+                $crate::store::conn::answer(&mut conn.waiting, async { $body }).await
             }
             $crate::store::conn::Inner::Sqlite(c) => {
                 let $c: &mut $crate::store::conn::SqliteConn = &mut *c;
-                $crate::store::conn::answer(&mut $conn.waiting, async { $body }).await
+                $crate::store::conn::answer(&mut conn.waiting, async { $body }).await
             }
         }
-    };
+    }};
 }
-pub(crate) use run;
+pub(super) use run;
 
 /// Waits for the database's answer, but not for ever.
-pub(crate) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
     *waiting = true;
     let answer =
         timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| Error::Unavailable("no answer in time".into()))?;
@@ -92,14 +103,12 @@ diesel::define_sql_function! {
 }
 
 impl Store {
-    /// A connection for reading. Writing is done in a [`Tx`].
-    ///
-    /// # Errors
-    /// `Unavailable` when none comes free, or none can be made, in five seconds.
+    /// A connection for reading: what writes takes a [`Tx`]. `Unavailable` when none comes free, or none can be made, in
+    /// five seconds.
     pub async fn conn(&self) -> Result<Conn> {
-        let inner = match &self.pool {
-            Database::Postgres(pool) => Inner::Postgres(pool.get_owned().await?),
-            Database::Sqlite(pool, _) => Inner::Sqlite(pool.get_owned().await?),
+        let inner = match &self.database {
+            Database::Postgres { pool, .. } => Inner::Postgres(pool.get_owned().await?),
+            Database::Sqlite { pool, .. } => Inner::Sqlite(pool.get_owned().await?),
         };
         Ok(Conn { inner, clock: self.clock.clone(), waiting: false })
     }
@@ -129,15 +138,10 @@ impl Store {
     /// Begins a transaction. [`tx`](Self::tx) ends it in the right way; dropped without a commit it rolls back, at the
     /// price of its connection.
     pub async fn begin(&self) -> Result<Tx> {
-        let permit = match &self.pool {
-            Database::Postgres(_) => None,
-            Database::Sqlite(_, writers) => Some(
-                writers
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(|closed| Error::Unavailable(closed.to_string()))?,
-            ),
+        let permit = match &self.database {
+            Database::Postgres { .. } => None,
+            // The semaphore is never closed.
+            Database::Sqlite { writers, .. } => writers.clone().acquire_owned().await.ok(),
         };
         let mut conn = self.conn().await?;
         match &mut conn.inner {
@@ -170,17 +174,6 @@ impl Conn {
         }
     }
 
-    /// Lets this transaction give up a lock that it does not get at once, rather than be part of a deadlock that could end
-    /// somebody's request. For housekeeping, which comes again.
-    pub async fn give_way(&mut self) -> Result<()> {
-        // On SQLite there is one writer at a time.
-        if let Inner::Postgres(c) = &mut self.inner {
-            let set = diesel::sql_query("SET LOCAL lock_timeout = '100ms'");
-            answer(&mut self.waiting, async { Ok(set.execute(&mut **c).await?) }).await?;
-        }
-        Ok(())
-    }
-
     /// Asks the database for an answer, to see that it gives one.
     pub async fn ping(&mut self) -> Result<()> {
         let query = diesel::select(1_i32.into_sql::<diesel::sql_types::Integer>());
@@ -205,14 +198,25 @@ pub struct Tx {
 }
 
 impl Tx {
+    /// Lets this transaction give up a lock that it does not get at once, rather than be part of a deadlock that could end
+    /// somebody's request. For housekeeping, which comes again.
+    pub async fn give_way(&mut self) -> Result<()> {
+        // On SQLite there is one writer at a time.
+        if let Inner::Postgres(c) = &mut self.conn.inner {
+            let set = diesel::sql_query("SET LOCAL lock_timeout = '100ms'");
+            answer(&mut self.conn.waiting, async { Ok(set.execute(&mut **c).await?) }).await?;
+        }
+        Ok(())
+    }
+
     /// Makes it last.
     pub async fn commit(mut self) -> Result<()> {
-        run!(self.conn, c => commit(c).await)
+        run!(&mut self.conn, c => commit(c).await)
     }
 
     /// Undoes it.
     pub async fn rollback(mut self) -> Result<()> {
-        run!(self.conn, c => rollback(c).await)
+        run!(&mut self.conn, c => rollback(c).await)
     }
 }
 

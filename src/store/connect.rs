@@ -1,9 +1,13 @@
 //! From a URL to a pool.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bb8::Pool;
 use diesel::ConnectionError;
@@ -27,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What bounds a statement, a lock and a forgotten transaction on the server's side.
 const POSTGRES_SETUP: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; \
-     SET idle_in_transaction_session_timeout = '15s'; SET application_name = 'countersign'";
+     SET idle_in_transaction_session_timeout = '15s'";
 
 /// FULL, so that what was acknowledged is on the disk (S19).
 const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -47,65 +51,70 @@ pub struct Settings {
 /// Why no pool could be made of the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL cannot be read. The text does not repeat it.
-    #[error("{0}")]
-    Url(String),
+    /// A URL cannot be read. The text does not repeat it.
+    #[error("{key}: {problem}")]
+    Url {
+        /// The configuration key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
     /// The database does not answer.
     #[error("{0}")]
     Unavailable(String),
 }
 
 /// How a PostgreSQL is reached.
-pub(super) struct Postgres {
+pub(super) struct PostgresTarget {
     config: tokio_postgres::Config,
     tls: Option<Tls>,
 }
 
 /// A database URL, read.
-pub(super) enum Target {
-    Sqlite(String),
-    Postgres(Box<Postgres>),
+enum Target {
+    Sqlite(PathBuf),
+    Postgres(Box<PostgresTarget>),
 }
 
 impl Target {
-    pub(super) fn parse(url: &str) -> Result<Self, ConnectError> {
+    fn parse(url: &str) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.contains(['?', '\0']) || path == ":memory:" {
-                return Err(ConnectError::Url("a SQLite URL is sqlite://PATH of a file".into()));
+                return Err("a SQLite URL is sqlite://PATH of a file".into());
             }
-            return Ok(Self::Sqlite(path.to_owned()));
+            return Ok(Self::Sqlite(path.into()));
         }
-        let (rest, tls) = Tls::from_url(url).map_err(ConnectError::Url)?;
+        let (rest, tls) = Tls::from_url(url)?;
         let mut config: tokio_postgres::Config =
-            rest.parse().map_err(|e: tokio_postgres::Error| ConnectError::Url(e.to_string()))?;
+            rest.parse().map_err(|e: tokio_postgres::Error| e.to_string())?;
         config
             .connect_timeout(CONNECT_TIMEOUT)
             .keepalives_idle(Duration::from_secs(15))
             .tcp_user_timeout(Duration::from_secs(10));
-        if tls.is_none() {
-            config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        if config.get_application_name().is_none() {
+            config.application_name("countersign");
         }
-        Ok(Self::Postgres(Box::new(Postgres { config, tls })))
+        Ok(Self::Postgres(Box::new(PostgresTarget { config, tls })))
     }
 }
 
 /// The file that a URL names, if it is one of SQLite.
-pub fn sqlite_path(url: &str) -> Option<String> {
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     match Target::parse(url) {
         Ok(Target::Sqlite(path)) => Some(path),
         Ok(Target::Postgres(_)) | Err(_) => None,
     }
 }
 
-pub(super) async fn postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
+pub(super) async fn postgres(target: &PostgresTarget) -> diesel::ConnectionResult<PgConn> {
     // The time-out of tokio_postgres ends with TCP's handshake; who answers that may still say nothing.
     let late = |_| ConnectionError::BadConnection(format!("no answer within {CONNECT_TIMEOUT:?}"));
     timeout(CONNECT_TIMEOUT, open_postgres(target)).await.map_err(late)?
 }
 
-async fn open_postgres(target: &Postgres) -> diesel::ConnectionResult<PgConn> {
-    let Postgres { config, tls } = target;
+async fn open_postgres(target: &PostgresTarget) -> diesel::ConnectionResult<PgConn> {
+    let PostgresTarget { config, tls } = target;
     let bad = |e: tokio_postgres::Error| ConnectionError::BadConnection(describe(&e));
     let mut conn = if let Some(tls) = tls {
         let (client, connection) = config.connect(tls.connector()).await.map_err(bad)?;
@@ -126,11 +135,13 @@ fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-pub(super) async fn sqlite(path: &str) -> diesel::ConnectionResult<SqliteConn> {
+pub(super) async fn sqlite(path: &Path) -> diesel::ConnectionResult<SqliteConn> {
+    let cannot =
+        |why: &dyn Display| ConnectionError::BadConnection(format!("cannot open {}: {why}", path.display()));
     // SQLite would make the file readable for others, and its journals like it.
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    file.map_err(|e| ConnectionError::BadConnection(format!("cannot open {path}: {e}")))?;
-    let mut conn = SqliteConn::establish(path).await?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|e| cannot(&e))?;
+    let name = path.to_str().ok_or_else(|| cannot(&"its name is not UTF-8"))?;
+    let mut conn = SqliteConn::establish(name).await?;
     conn.batch_execute(SQLITE_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
 }
@@ -151,50 +162,54 @@ fn manager<C: PoolableConnection + 'static>(
 
 impl Store {
     /// Opens the database, and asks it for one answer.
-    ///
-    /// # Errors
-    /// When the URL is not understood or the database does not answer.
-    pub async fn connect(settings: Settings, clock: Clock) -> Result<Self, ConnectError> {
+    pub async fn connect(settings: &Settings, clock: Clock) -> Result<Self, ConnectError> {
+        let bad = |key| move |problem| ConnectError::Url { key, problem };
+        let url = Target::parse(settings.url.expose_secret()).map_err(bad("database.url"))?;
+        let direct =
+            Target::parse(settings.direct_url.expose_secret()).map_err(bad("database.direct_url"))?;
         let size = settings.max_connections;
-        let pool = match Target::parse(settings.url.expose_secret())? {
-            Target::Postgres(target) => {
+        // The first connection is made here: the pool's own time-out would hide why it fails.
+        let database = match (url, direct) {
+            (Target::Postgres(target), Target::Postgres(direct)) => {
+                postgres(&target).await.map_err(unavailable)?;
                 let target = Arc::new(*target);
                 let manager = manager::<PgConn>(Box::new(move |_| {
                     let target = target.clone();
                     Box::pin(async move { postgres(&target).await })
                 }));
-                Database::Postgres(builder(size).build(manager).await.map_err(unavailable)?)
+                let pool = builder(size).build(manager).await.map_err(unavailable)?;
+                Database::Postgres { pool, direct: Arc::new(*direct) }
             }
-            Target::Sqlite(path) => {
+            (Target::Sqlite(path), Target::Sqlite(_)) => {
+                sqlite(&path).await.map_err(unavailable)?;
+                let path: Arc<Path> = path.into();
+                let of_pool = path.clone();
                 let manager = manager::<SqliteConn>(Box::new(move |_| {
-                    let path = path.clone();
+                    let path = of_pool.clone();
                     Box::pin(async move { sqlite(&path).await })
                 }));
                 let pool = builder(size).build(manager).await.map_err(unavailable)?;
-                Database::Sqlite(pool, Arc::new(Semaphore::new(1)))
+                Database::Sqlite { pool, writers: Arc::new(Semaphore::new(1)), path }
+            }
+            _ => {
+                return Err(bad("database.direct_url")(
+                    "is another kind of database than database.url".into(),
+                ));
             }
         };
-        let store = Self { pool, clock, settings: Arc::new(settings) };
-        store.check().await?;
-        Ok(store)
-    }
-
-    /// One answer, or why not. The pool's own time-out would hide the cause.
-    async fn check(&self) -> Result<(), ConnectError> {
-        match Target::parse(self.settings.url.expose_secret())? {
-            Target::Postgres(target) => postgres(&target).await.map(drop),
-            Target::Sqlite(path) => sqlite(&path).await.map(drop),
-        }
-        .map_err(unavailable)
+        Ok(Self { database, clock })
     }
 
     /// Whether this is SQLite, and in which file.
-    pub fn sqlite_path(&self) -> Option<String> {
-        sqlite_path(self.settings.url.expose_secret())
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        match &self.database {
+            Database::Sqlite { path, .. } => Some(path),
+            Database::Postgres { .. } => None,
+        }
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> ConnectError {
+fn unavailable(error: impl Display) -> ConnectError {
     ConnectError::Unavailable(error.to_string())
 }
 

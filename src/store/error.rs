@@ -42,6 +42,12 @@ impl From<DieselError> for Error {
     }
 }
 
+impl From<diesel::ConnectionError> for Error {
+    fn from(error: diesel::ConnectionError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 impl From<bb8::RunError<PoolError>> for Error {
     fn from(error: bb8::RunError<PoolError>) -> Self {
         Self::Unavailable(error.to_string())

@@ -6,12 +6,11 @@ use diesel::{
 };
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use secrecy::ExposeSecret;
 
 use super::{
     Error, Result, Store,
     conn::Database,
-    connect::{Target, postgres, sqlite},
+    connect::{postgres, sqlite},
 };
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -24,42 +23,34 @@ impl Store {
     /// Applies what is pending and returns the names of what it applied. On PostgreSQL many may call it at once, and all
     /// of them return when it is done; it uses a direct connection, because a pooler would lose the lock.
     pub async fn migrate(&self) -> Result<Vec<String>> {
-        match &self.pool {
-            Database::Postgres(_) => {
-                let mut conn = self.direct().await?;
+        match &self.database {
+            Database::Postgres { direct, .. } => {
+                let mut conn = postgres(direct).await?;
                 // Another's migrations may take longer than a statement may.
                 diesel::sql_query("SET statement_timeout = 0").execute(&mut conn).await?;
                 diesel::sql_query("SET lock_timeout = 0").execute(&mut conn).await?;
                 diesel::sql_query(LOCK).execute(&mut conn).await?;
                 apply(&mut AsyncMigrationHarness::new(conn), POSTGRES)
             }
-            Database::Sqlite(..) => apply(&mut AsyncMigrationHarness::new(self.file().await?), SQLITE),
+            Database::Sqlite { path, .. } => {
+                let conn = sqlite(path).await?;
+                apply(&mut AsyncMigrationHarness::new(conn), SQLITE)
+            }
         }
     }
 
     /// The names of what is pending.
     pub async fn pending_migrations(&self) -> Result<Vec<String>> {
-        match &self.pool {
-            Database::Postgres(_) => pending(&mut AsyncMigrationHarness::new(self.direct().await?), POSTGRES),
-            Database::Sqlite(..) => pending(&mut AsyncMigrationHarness::new(self.file().await?), SQLITE),
-        }
-    }
-
-    async fn direct(&self) -> Result<super::conn::PgConn> {
-        match Target::parse(self.settings.direct_url.expose_secret()) {
-            Ok(Target::Postgres(target)) => {
-                postgres(&target).await.map_err(|e| Error::Unavailable(e.to_string()))
+        match &self.database {
+            Database::Postgres { direct, .. } => {
+                let conn = postgres(direct).await?;
+                pending(&mut AsyncMigrationHarness::new(conn), POSTGRES)
             }
-            Ok(Target::Sqlite(_)) => {
-                Err(Error::Refused("database.direct_url is another kind of database".into()))
+            Database::Sqlite { path, .. } => {
+                let conn = sqlite(path).await?;
+                pending(&mut AsyncMigrationHarness::new(conn), SQLITE)
             }
-            Err(e) => Err(Error::Refused(e.to_string())),
         }
-    }
-
-    async fn file(&self) -> Result<super::conn::SqliteConn> {
-        let path = self.sqlite_path().unwrap_or_default();
-        sqlite(&path).await.map_err(|e| Error::Unavailable(e.to_string()))
     }
 }
 

@@ -21,7 +21,7 @@ pub mod sessions;
 pub mod signing_keys;
 pub mod users;
 
-pub(crate) use conn::run;
+use conn::run;
 pub use conn::{Conn, Store, Tx};
 pub use connect::{ConnectError, Settings, sqlite_path};
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, Result, run, schema::refresh_tokens};
+use super::{Conn, Result, Tx, run, schema::refresh_tokens};
 use crate::types::{Digest, SessionId, Time};
 
 /// One refresh token.
@@ -24,8 +24,8 @@ pub struct RefreshToken {
 }
 
 /// Adds a token.
-pub async fn insert(conn: &mut Conn, token: &RefreshToken) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(refresh_tokens::table).values(token).execute(c).await?)).map(drop)
+pub async fn insert(tx: &mut Tx, token: &RefreshToken) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(refresh_tokens::table).values(token).execute(c).await?)).map(drop)
 }
 
 /// The token with this digest, used or not.
@@ -35,26 +35,26 @@ pub async fn find(conn: &mut Conn, digest: Digest) -> Result<Option<RefreshToken
 }
 
 /// Uses a token. Of many who try at once, one gets `true` (S18).
-pub async fn mark_used(conn: &mut Conn, digest: Digest, now: Time, successor_sealed: &str) -> Result<bool> {
+pub async fn mark_used(tx: &mut Tx, digest: Digest, now: Time, successor_sealed: &str) -> Result<bool> {
     let query =
         diesel::update(refresh_tokens::table.find(digest).filter(refresh_tokens::used_time.is_null()))
             .set((refresh_tokens::used_time.eq(now), refresh_tokens::successor_sealed.eq(successor_sealed)));
-    run!(conn, c => Ok(query.execute(c).await? == 1))
+    run!(tx, c => Ok(query.execute(c).await? == 1))
 }
 
 /// Forgets the sealed successors of tokens that were used before `time`.
-pub async fn forget_successors_before(conn: &mut Conn, time: Time) -> Result<usize> {
+pub async fn forget_successors_before(tx: &mut Tx, time: Time) -> Result<usize> {
     let query = diesel::update(
         refresh_tokens::table
             .filter(refresh_tokens::successor_sealed.is_not_null())
             .filter(refresh_tokens::used_time.lt(time)),
     )
     .set(refresh_tokens::successor_sealed.eq(None::<String>));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
 /// Forgets the sealed successors of the session's other tokens: the latest was used, so none may be answered again.
-pub async fn forget_successors(conn: &mut Conn, session_id: SessionId, except: Digest) -> Result<usize> {
+pub async fn forget_successors(tx: &mut Tx, session_id: SessionId, except: Digest) -> Result<usize> {
     let query = diesel::update(
         refresh_tokens::table
             .filter(refresh_tokens::session_id.eq(session_id))
@@ -62,5 +62,5 @@ pub async fn forget_successors(conn: &mut Conn, session_id: SessionId, except: D
             .filter(refresh_tokens::digest.ne(except)),
     )
     .set(refresh_tokens::successor_sealed.eq(None::<String>));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }

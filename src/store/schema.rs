@@ -79,13 +79,12 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::{Binary, Integer, Nullable, Text};
+    use diesel::sql_types::{Integer, Nullable, Text};
     use crate::store::sql_types::SqlTime;
 
     signing_keys (generation) {
         generation -> Integer,
         kid -> Text,
-        public_key -> Binary,
         secret_sealed -> Text,
         not_before_time -> SqlTime,
         not_after_time -> Nullable<SqlTime>,
@@ -93,14 +92,14 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::{BigInt, Text};
+    use diesel::sql_types::{BigInt, Nullable, Text};
     use crate::store::sql_types::{SqlId, SqlTime};
 
     // PostgreSQL also has `transaction_id`, filled by its default.
     changes (id) {
         id -> BigInt,
         kind -> Text,
-        subject -> SqlId,
+        subject -> Nullable<SqlId>,
         create_time -> SqlTime,
         expire_time -> SqlTime,
     }
@@ -108,4 +107,4 @@ diesel::table! {
 
 diesel::joinable!(api_key_secrets -> api_keys (key_id));
 diesel::joinable!(api_keys -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, api_keys, api_key_secrets);
+diesel::allow_tables_to_appear_in_same_query!(users, sessions, api_keys, api_key_secrets);

@@ -3,7 +3,11 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, Result, run, schema::sessions};
+use super::{
+    Conn, Result, Tx, run,
+    schema::{sessions, users},
+    users::Owner,
+};
 use crate::types::{SessionId, Time, UserId};
 
 /// One sign-in.
@@ -28,13 +32,27 @@ pub struct Session {
 }
 
 /// Adds a session.
-pub async fn insert(conn: &mut Conn, session: &Session) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(sessions::table).values(session).execute(c).await?)).map(drop)
+pub async fn insert(tx: &mut Tx, session: &Session) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(sessions::table).values(session).execute(c).await?)).map(drop)
 }
 
 /// The session with this id, expired or not.
 pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>> {
     run!(conn, c => Ok(sessions::table.find(id).select(Session::as_select()).first(c).await.optional()?))
+}
+
+/// The user, if there still is one, and whether this session of theirs has not been ended.
+pub async fn find_owner(
+    conn: &mut Conn,
+    user_id: UserId,
+    id: SessionId,
+) -> Result<Option<(Owner, Option<SessionId>)>> {
+    let of_user = sessions::user_id.eq(users::id).and(sessions::id.eq(id));
+    let query = users::table.left_join(sessions::table.on(of_user)).filter(users::id.eq(user_id));
+    run!(conn, c => {
+        let row = (Owner::as_select(), sessions::id.nullable());
+        Ok(query.select(row).first(c).await.optional()?)
+    })
 }
 
 /// The user's sessions that are alive at `now`, newest first, from the one after `after` on.
@@ -72,27 +90,27 @@ pub async fn list_beyond(conn: &mut Conn, user_id: UserId, now: Time, keep: i64)
 }
 
 /// Uses a session that is alive at `now`, and locks it until the transaction ends.
-pub async fn touch(conn: &mut Conn, id: SessionId, now: Time) -> Result<Option<Session>> {
+pub async fn touch(tx: &mut Tx, id: SessionId, now: Time) -> Result<Option<Session>> {
     let query = diesel::update(sessions::table.find(id).filter(sessions::expire_time.gt(now)))
         .set(sessions::last_used_time.eq(now));
-    run!(conn, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
+    run!(tx, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Moves the end of a session.
-pub async fn set_expire_time(conn: &mut Conn, id: SessionId, expire_time: Time) -> Result<usize> {
+pub async fn set_expire_time(tx: &mut Tx, id: SessionId, expire_time: Time) -> Result<usize> {
     let query = diesel::update(sessions::table.find(id)).set(sessions::expire_time.eq(expire_time));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
 /// Ends one session, if it is this user's.
-pub async fn delete(conn: &mut Conn, user_id: UserId, id: SessionId) -> Result<Option<Session>> {
+pub async fn delete(tx: &mut Tx, user_id: UserId, id: SessionId) -> Result<Option<Session>> {
     let query = diesel::delete(sessions::table.find(id).filter(sessions::user_id.eq(user_id)));
-    run!(conn, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
+    run!(tx, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Ends all of the user's sessions, but for `except`.
-pub async fn delete_all(conn: &mut Conn, user_id: UserId, except: Option<SessionId>) -> Result<Vec<Session>> {
-    run!(conn, c => {
+pub async fn delete_all(tx: &mut Tx, user_id: UserId, except: Option<SessionId>) -> Result<Vec<Session>> {
+    run!(tx, c => {
         let mut query = diesel::delete(sessions::table).filter(sessions::user_id.eq(user_id)).into_boxed();
         if let Some(except) = except {
             query = query.filter(sessions::id.ne(except));

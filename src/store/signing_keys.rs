@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, Result, run, schema::signing_keys};
+use super::{Conn, Result, Tx, run, schema::signing_keys};
 use crate::types::Time;
 
 /// One key pair; the secret half is sealed under the master key (S58).
@@ -15,9 +15,7 @@ pub struct SigningKey {
     pub generation: i32,
     /// PASERK `k4.pid.…`.
     pub kid: String,
-    /// The public half, 32 bytes.
-    pub public_key: Vec<u8>,
-    /// The secret half, sealed.
+    /// The secret half, sealed; the public half follows from it.
     pub secret_sealed: String,
     /// When it begins to sign.
     pub not_before_time: Time,
@@ -26,8 +24,8 @@ pub struct SigningKey {
 }
 
 /// Adds a key. `Conflict` when another made this generation.
-pub async fn insert(conn: &mut Conn, key: &SigningKey) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(signing_keys::table).values(key).execute(c).await?)).map(drop)
+pub async fn insert(tx: &mut Tx, key: &SigningKey) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(signing_keys::table).values(key).execute(c).await?)).map(drop)
 }
 
 /// All keys, oldest first.

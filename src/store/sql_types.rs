@@ -19,12 +19,12 @@ use uuid::Uuid;
 use crate::types::{Digest, KeyId, Scopes, SessionId, Time, UserId, password::PasswordHash};
 
 /// An id's column.
-#[derive(Debug, SqlType, QueryId)]
+#[derive(Debug, Clone, Copy, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 2950, array_oid = 2951), sqlite_type(name = "Binary"))]
 pub struct SqlId;
 
 /// An instant's column.
-#[derive(Debug, SqlType, QueryId)]
+#[derive(Debug, Clone, Copy, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185), sqlite_type(name = "Text"))]
 pub struct SqlTime;
 
@@ -139,19 +139,28 @@ macro_rules! common_column {
     };
 }
 
-common_column!(Digest, DigestColumn, Binary, Vec<u8>, |digest: &Digest| digest.0.to_vec(), |bytes: Vec<
-    u8,
->| Ok(Digest(
-    bytes.try_into().map_err(|_| "a digest has 32 bytes")?
-)));
-common_column!(Scopes, ScopesColumn, Text, String, Scopes::to_list, |list: String| Ok(Scopes::parse_list(
-    &list
-)?));
-common_column!(
-    PasswordHash,
-    PasswordHashColumn,
-    Text,
-    String,
-    |hash: &PasswordHash| hash.expose().to_owned(),
-    |phc: String| Ok(PasswordHash::new(phc))
-);
+fn digest_bytes(digest: &Digest) -> Vec<u8> {
+    digest.0.to_vec()
+}
+
+fn digest_of(bytes: Vec<u8>) -> deserialize::Result<Digest> {
+    Ok(Digest(bytes.try_into().map_err(|_| "a digest has 32 bytes")?))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that `common_column` calls")]
+fn scopes_of(list: String) -> deserialize::Result<Scopes> {
+    Ok(Scopes::parse_list(&list)?)
+}
+
+fn phc(hash: &PasswordHash) -> String {
+    hash.expose().to_owned()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the form that `common_column` calls")]
+fn password_hash_of(phc: String) -> deserialize::Result<PasswordHash> {
+    Ok(PasswordHash::new(phc))
+}
+
+common_column!(Digest, DigestColumn, Binary, Vec<u8>, digest_bytes, digest_of);
+common_column!(Scopes, ScopesColumn, Text, String, Scopes::to_list, scopes_of);
+common_column!(PasswordHash, PasswordHashColumn, Text, String, phc, password_hash_of);

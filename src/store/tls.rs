@@ -1,8 +1,8 @@
 //! PostgreSQL over TLS, with libpq's words: `sslmode` and `sslrootcert`.
 
-use std::fs;
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
+use percent_encoding::percent_decode_str;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
     client::{
@@ -40,34 +40,26 @@ impl Tls {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", value)) => mode = value,
-                Some(("sslrootcert", value)) => root = Some(value.replace("%2F", "/")),
+                Some(("sslrootcert", value)) => root = Some(decoded(value)?),
                 _ => kept.push(pair),
             }
         }
         let root = root.filter(|root| root != "system");
-        let check = match mode {
-            "disable" => None,
-            "prefer" => Some(Check::Nothing),
-            "require" if root.is_none() => Some(Check::Nothing),
-            "require" | "verify-ca" => Some(Check::Authority),
-            "verify-full" => Some(Check::AuthorityAndHost),
+        let (kept_mode, check) = match mode {
+            "disable" => ("disable", None),
+            "prefer" => ("prefer", Some(Check::Nothing)),
+            "require" if root.is_none() => ("require", Some(Check::Nothing)),
+            "require" | "verify-ca" => ("require", Some(Check::Authority)),
+            "verify-full" => ("require", Some(Check::AuthorityAndHost)),
             other => {
                 return Err(format!(
                     "sslmode={other} is not one of disable, prefer, require, verify-ca, verify-full"
                 ));
             }
         };
-        let effective = match check {
-            None => "disable",
-            Some(_) if mode == "prefer" => "prefer",
-            Some(_) => "require",
-        };
-        kept.push(match effective {
-            "disable" => "sslmode=disable",
-            "prefer" => "sslmode=prefer",
-            _ => "sslmode=require",
-        });
         let tls = check.map(|check| Self::new(check, root.as_deref())).transpose()?;
+        let kept_mode = format!("sslmode={kept_mode}");
+        kept.push(&kept_mode);
         Ok((format!("{base}?{}", kept.join("&")), tls))
     }
 
@@ -94,6 +86,11 @@ impl Tls {
             .with_no_client_auth();
         Ok(Self(config))
     }
+}
+
+fn decoded(value: &str) -> Result<String, String> {
+    let text = percent_decode_str(value).decode_utf8().map_err(|e| format!("sslrootcert: {e}"))?;
+    Ok(text.into_owned())
 }
 
 /// The certificates of a file, or the system's.

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Conn, Result, run, schema::users};
+use super::{Conn, Result, Tx, run, schema::users};
 use crate::types::{Email, Scopes, Time, UserId, password::PasswordHash};
 
 /// A person's account.
@@ -35,9 +35,20 @@ pub struct User {
     pub update_time: Time,
 }
 
+/// What of an account bears on its credentials.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = users)]
+#[diesel(check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+pub struct Owner {
+    /// As in [`User`].
+    pub disabled_time: Option<Time>,
+    /// As in [`User`].
+    pub scopes: Scopes,
+}
+
 /// Adds an account. `Conflict` when the address has one.
-pub async fn insert(conn: &mut Conn, user: &User) -> Result<()> {
-    run!(conn, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
+pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
+    run!(tx, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
 }
 
 /// The account with this id.
@@ -52,34 +63,34 @@ pub async fn find_by_email(conn: &mut Conn, email: &Email) -> Result<Option<User
 }
 
 /// The account with this id, kept from any other transaction's writing until this one ends.
-pub async fn lock(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
+pub async fn lock(tx: &mut Tx, id: UserId) -> Result<Option<User>> {
     let query = diesel::update(users::table.find(id)).set(users::update_time.eq(users::update_time));
-    run!(conn, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
+    run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Changes the display name.
-pub async fn set_name(conn: &mut Conn, id: UserId, name: &str, now: Time) -> Result<Option<User>> {
+pub async fn set_name(tx: &mut Tx, id: UserId, name: &str, now: Time) -> Result<Option<User>> {
     let query = diesel::update(users::table.find(id)).set((users::name.eq(name), users::update_time.eq(now)));
-    run!(conn, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
+    run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Sets a new password.
-pub async fn set_password(conn: &mut Conn, id: UserId, hash: &PasswordHash, now: Time) -> Result<usize> {
+pub async fn set_password(tx: &mut Tx, id: UserId, hash: &PasswordHash, now: Time) -> Result<usize> {
     let query = diesel::update(users::table.find(id)).set((
         users::password_hash.eq(hash),
         users::password_version.eq(users::password_version + 1),
         users::update_time.eq(now),
     ));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
 /// Replaces the hash of an unchanged password (S6). The account's owner changed nothing, so its update time stays.
-pub async fn rehash_password(conn: &mut Conn, id: UserId, hash: &PasswordHash) -> Result<usize> {
+pub async fn rehash_password(tx: &mut Tx, id: UserId, hash: &PasswordHash) -> Result<usize> {
     let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));
-    run!(conn, c => Ok(query.execute(c).await?))
+    run!(tx, c => Ok(query.execute(c).await?))
 }
 
 /// Removes the account, and by cascade its sessions and keys.
-pub async fn delete(conn: &mut Conn, id: UserId) -> Result<usize> {
-    run!(conn, c => Ok(diesel::delete(users::table.find(id)).execute(c).await?))
+pub async fn delete(tx: &mut Tx, id: UserId) -> Result<usize> {
+    run!(tx, c => Ok(diesel::delete(users::table.find(id)).execute(c).await?))
 }

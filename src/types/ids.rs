@@ -1,10 +1,16 @@
-//! Identifiers: `UUIDv7` inside, so that they sort by age; outside `usr_`, `ses_` or `key_` and 32 hexadecimal digits.
+//! Identifiers: UUIDv7 inside, so that they sort by age; outside `usr_`, `ses_` or `key_` and 32 hexadecimal digits.
 
 use std::{fmt, str::FromStr};
 
 use uuid::{Builder, Uuid};
 
 use super::{Invalid, Time, random};
+
+/// A new UUIDv7, made at `now`.
+fn uuid_v7(now: Time) -> Uuid {
+    let millis = u64::try_from(now.micros() / 1000).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(millis, &random::bytes()).into_uuid()
+}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -15,8 +21,7 @@ macro_rules! id {
         impl $name {
             /// A new id, made at `now`.
             pub fn generate(now: Time) -> Self {
-                let millis = u64::try_from(now.micros() / 1000).unwrap_or_default();
-                Self(Builder::from_unix_timestamp_millis(millis, &random::bytes()).into_uuid())
+                Self(uuid_v7(now))
             }
         }
 
@@ -65,6 +70,17 @@ id!(
     KeyId,
     "key"
 );
+
+/// An access token's id: its `jti` claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenId(pub Uuid);
+
+impl TokenId {
+    /// A new id, made at `now`.
+    pub fn generate(now: Time) -> Self {
+        Self(uuid_v7(now))
+    }
+}
 
 #[cfg(test)]
 mod tests {

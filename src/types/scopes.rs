@@ -69,8 +69,9 @@ impl Scopes {
 
     /// Those that are in both sets.
     #[must_use]
-    pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.iter().filter(|scope| other.contains(scope)).cloned().collect())
+    pub fn intersection(mut self, other: &Self) -> Self {
+        self.0.retain(|scope| other.contains(scope));
+        self
     }
 
     /// Those of `required` that are not in this set.
@@ -83,9 +84,9 @@ impl Scopes {
         self.0.iter().map(Scope::as_str)
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The tokens themselves, sorted.
+    pub fn into_strings(self) -> Vec<String> {
+        self.0.into_iter().map(|scope| scope.0).collect()
     }
 }
 

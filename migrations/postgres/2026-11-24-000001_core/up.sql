@@ -24,7 +24,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id, id);
 
 CREATE TABLE refresh_tokens (
-    digest bytea PRIMARY KEY,               -- SHA-256
+    digest bytea PRIMARY KEY CHECK (octet_length(digest) = 32),  -- SHA-256
     session_id uuid NOT NULL REFERENCES sessions ON DELETE CASCADE,
     create_time timestamptz NOT NULL,
     used_time timestamptz,                  -- set once, by whoever wins
@@ -44,12 +44,13 @@ CREATE TABLE api_keys (
     last_used_time timestamptz,
     revoke_time timestamptz,
     rate_requests integer,
-    rate_per_micros bigint
+    rate_per_micros bigint,
+    CHECK ((rate_requests IS NULL) = (rate_per_micros IS NULL))
 );
 CREATE INDEX api_keys_by_user ON api_keys (user_id, id);
 
 CREATE TABLE api_key_secrets (
-    digest bytea PRIMARY KEY,               -- SHA-256
+    digest bytea PRIMARY KEY CHECK (octet_length(digest) = 32),  -- SHA-256
     key_id uuid NOT NULL REFERENCES api_keys ON DELETE CASCADE,
     create_time timestamptz NOT NULL,
     expire_time timestamptz                 -- NULL for the current secret, the end of its grace for a rotated one
@@ -59,7 +60,6 @@ CREATE INDEX api_key_secrets_by_key ON api_key_secrets (key_id);
 CREATE TABLE signing_keys (
     generation integer PRIMARY KEY,         -- two replicas that rotate at once make one key
     kid text NOT NULL UNIQUE,
-    public_key bytea NOT NULL,
     secret_sealed text NOT NULL,
     not_before_time timestamptz NOT NULL,
     not_after_time timestamptz
@@ -70,7 +70,7 @@ CREATE TABLE changes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
     kind text NOT NULL,
-    subject uuid NOT NULL,
+    subject uuid,                           -- NULL where the kind says it all
     create_time timestamptz NOT NULL,
     expire_time timestamptz NOT NULL
 );

@@ -26,12 +26,12 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id, id);
 
 CREATE TABLE refresh_tokens (
-    digest blob PRIMARY KEY NOT NULL,       -- SHA-256
+    digest blob PRIMARY KEY NOT NULL CHECK (length(digest) = 32),  -- SHA-256
     session_id blob NOT NULL REFERENCES sessions ON DELETE CASCADE,
     create_time text NOT NULL,
     used_time text,                         -- set once, by whoever wins
     successor_sealed text                   -- the token that it was exchanged for, while that may be answered again
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
 CREATE INDEX refresh_tokens_in_grace ON refresh_tokens (used_time) WHERE successor_sealed IS NOT NULL;
 
@@ -46,22 +46,22 @@ CREATE TABLE api_keys (
     last_used_time text,
     revoke_time text,
     rate_requests integer,
-    rate_per_micros integer
+    rate_per_micros integer,
+    CHECK ((rate_requests IS NULL) = (rate_per_micros IS NULL))
 ) STRICT;
 CREATE INDEX api_keys_by_user ON api_keys (user_id, id);
 
 CREATE TABLE api_key_secrets (
-    digest blob PRIMARY KEY NOT NULL,       -- SHA-256
+    digest blob PRIMARY KEY NOT NULL CHECK (length(digest) = 32),  -- SHA-256
     key_id blob NOT NULL REFERENCES api_keys ON DELETE CASCADE,
     create_time text NOT NULL,
     expire_time text                        -- NULL for the current secret, the end of its grace for a rotated one
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX api_key_secrets_by_key ON api_key_secrets (key_id);
 
 CREATE TABLE signing_keys (
     generation integer PRIMARY KEY NOT NULL,
     kid text NOT NULL UNIQUE,
-    public_key blob NOT NULL,
     secret_sealed text NOT NULL,
     not_before_time text NOT NULL,
     not_after_time text
@@ -71,7 +71,7 @@ CREATE TABLE signing_keys (
 CREATE TABLE changes (
     id integer PRIMARY KEY AUTOINCREMENT NOT NULL,
     kind text NOT NULL,
-    subject blob NOT NULL,
+    subject blob,                           -- NULL where the kind says it all
     create_time text NOT NULL,
     expire_time text NOT NULL
 ) STRICT;

@@ -1,0 +1,47 @@
+//! Giving a key another secret.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{keep_secret, lock_unrevoked, record};
+use crate::{
+    crypto::api_key,
+    domain::{Domain, Error, Result},
+    store::{
+        api_keys::{self, ApiKey},
+        changes::Change,
+    },
+    types::{Invalid, KeyId, UserId},
+};
+
+/// The longest that a rotated secret may live on.
+const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
+
+impl Domain {
+    /// Gives a key a new secret. The old one lives on for `grace`; one that was rotated before ends now.
+    pub async fn rotate_key(
+        &self,
+        user_id: UserId,
+        id: KeyId,
+        grace: Duration,
+    ) -> Result<(ApiKey, SecretString)> {
+        if grace > MAX_GRACE {
+            return Err(Error::field("grace_period", Invalid::new("at most 7 days")));
+        }
+        let secret = api_key::generate();
+        let rotated = self.store.tx(async |tx| {
+            lock_unrevoked(tx, user_id, id).await?;
+            let now = tx.now().await?;
+            api_keys::expire_rotated_secrets(tx, id, now).await?;
+            api_keys::expire_current_secret(tx, id, now + grace).await?;
+            keep_secret(tx, id, &secret, now).await?;
+            let key = api_keys::set_hint(tx, id, &api_key::hint(secret.expose_secret())).await?;
+            record(tx, Change::KeyChanged(id), now).await?;
+            key.ok_or(Error::NotFound("key"))
+        });
+        let key = rotated.await?;
+        tracing::info!(%user_id, key_id = %id, "key rotated");
+        Ok((key, secret))
+    }
+}
