@@ -16,8 +16,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};

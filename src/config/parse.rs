@@ -1,20 +1,22 @@
 //! What values may be. Each function takes the text of one value and says what is wrong in words that follow it: "is not
 //! an address …"; none repeats the value, which may be secret.
 
-use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use ipnet::IpNet;
-use secrecy::zeroize::Zeroizing;
-use secrecy::{SecretBox, SecretString};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use secrecy::{SecretBox, SecretString, zeroize::Zeroizing};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::types::{Scope, Scopes};
 

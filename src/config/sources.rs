@@ -1,9 +1,11 @@
 //! Where values come from: a TOML file, over it the environment, over it flags. Yields the text of every key and its
 //! origin; what the text means is the reader's affair.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::faults::Fault;
 use super::keys::{self, Form, Key};

@@ -1,8 +1,7 @@
 //! What a configuration yields, from sources to values, faults and output. Longer than other files since the bounds of
 //! every key are listed here.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use secrecy::ExposeSecret as _;
 

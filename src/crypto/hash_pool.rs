@@ -1,7 +1,7 @@
 //! The threads that password hashing runs on (S61).
 //!
 //! Owns the threads, the bounded queue before them and one reusable block of memory per thread. Does not know what a
-//! password hash looks like: `password` hands it closures. Not tokio's blocking pool, because `SQLite` needs that one
+//! password hash looks like: `password` hands it closures. Not tokio's blocking pool, because SQLite needs that one
 //! and a burst of sign-ins would fill it.
 
 use std::{

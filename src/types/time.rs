@@ -1,8 +1,10 @@
 //! Instants.
 
-use std::fmt;
-use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
