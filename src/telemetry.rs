@@ -6,9 +6,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, Telemetry};
 
+/// Whatever is configured: the driver writes every parameter of a query into its debug log, password hashes included
+/// (S57), and anybody can make h2 warn as often as they like.
+const QUIET: [&str; 2] = ["tokio_postgres=info", "h2=error"];
+
 /// Begins to log. Only the first call has an effect.
 pub fn init(config: &Telemetry) {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    for quiet in QUIET.iter().filter_map(|directive| directive.parse().ok()) {
+        filter = filter.add_directive(quiet);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // An error means that logging was set up before, as in a test.
     let _ = match config.log_format {

@@ -8,6 +8,7 @@ use countersign::{
     types::Clock,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, print};
 use crate::Exit;
@@ -15,25 +16,31 @@ use crate::Exit;
 /// What a shell reports of a process that was ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Serves until the first signal, then drains; a second one ends it at once.
+/// Serves until the first signal, then drains; a second one, or one that comes before it serves, ends it at once.
 pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
+    let (started, stop) = (CancellationToken::new(), CancellationToken::new());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn({
+        let (started, stop) = (started.clone(), stop.clone());
+        async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if started.is_cancelled() {
+                stop.cancel();
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                tracing::warn!("second signal: ending at once");
+            }
+            process::exit(INTERRUPTED);
+        }
+    });
     let app = App::build(config, Clock::System).await?;
     let address = app.address()?;
+    started.cancel();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on {address}");
     if config.telemetry.log_format == LogFormat::Text {
         print(&welcome(config, address))?;
     }
-    let shutdown = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tokio::spawn(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::warn!("second signal: ending at once");
-            process::exit(INTERRUPTED);
-        });
-    };
-    app.run_until(shutdown).await;
+    app.run_until(stop.cancelled()).await;
     tracing::info!("stopped");
     Ok(Exit::Done)
 }

@@ -40,7 +40,7 @@ pub enum LoadError {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The keys were sealed under another master key.
-    #[error("secrets.master_key does not open signing key {0}: it was sealed under another master key")]
+    #[error("does not open signing key {0}, which was sealed under another master key")]
     WrongMasterKey(String),
     /// No key could be made.
     #[error(transparent)]

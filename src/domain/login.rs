@@ -18,7 +18,8 @@ impl Domain {
         };
         // Before the transaction: nothing is hashed while a connection is held.
         let stronger = match verdict {
-            Verdict::MatchButWeaker => Some(self.passwords.hash(password.into_secret()).await?),
+            // It can wait for another sign-in.
+            Verdict::MatchButWeaker => self.passwords.hash(password.into_secret()).await.ok(),
             Verdict::Match | Verdict::NoMatch => None,
         };
 

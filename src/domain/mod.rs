@@ -24,6 +24,8 @@ pub mod validate;
 
 use std::{net::IpAddr, time::Duration};
 
+use tokio::sync::Semaphore;
+
 pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};
 pub use register::NewAccount;
@@ -35,6 +37,9 @@ use crate::{
     types::{Clock, Scopes},
 };
 
+/// API keys looked up at once: a part of the connections.
+const KEY_LOOKUPS: usize = 8;
+
 /// What the use cases work with.
 pub struct Domain {
     store: Store,
@@ -45,6 +50,7 @@ pub struct Domain {
     settings: Settings,
     usage: usage::Usage,
     rate_limits: rate_limit::RateLimits,
+    key_lookups: Semaphore,
 }
 
 /// What the operator decides.
@@ -100,6 +106,7 @@ impl Domain {
             settings,
             usage: usage::Usage::default(),
             rate_limits,
+            key_lookups: Semaphore::new(KEY_LOOKUPS),
         })
     }
 

@@ -64,15 +64,17 @@ impl Domain {
         presented: &RefreshToken,
         now: Time,
     ) -> Result<Option<SecretString>> {
-        let RefreshToken { digest, session_id, .. } = *presented;
+        let RefreshToken { digest, session_id, predecessor, .. } = *presented;
         let successor = opaque::new_refresh_token();
         let sealed = self.master_key.seal(&purpose(digest), successor.expose_secret().as_bytes())?;
         if !refresh_tokens::mark_used(tx, digest, now, &sealed).await? {
             let used = refresh_tokens::find(tx, digest).await?;
             return Ok(used.and_then(|used| self.repeated(&used, now)));
         }
-        keep_refresh_token(tx, session_id, &successor, now).await?;
-        refresh_tokens::forget_successors(tx, session_id, digest).await?;
+        keep_refresh_token(tx, session_id, &successor, Some(digest), now).await?;
+        if let Some(predecessor) = predecessor {
+            refresh_tokens::forget_successor(tx, predecessor).await?;
+        }
         Ok(Some(successor))
     }
 

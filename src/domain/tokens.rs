@@ -16,7 +16,7 @@ use crate::{
         sessions::{self, Session},
         users::User,
     },
-    types::{SessionId, Time, TokenId},
+    types::{Digest, SessionId, Time, TokenId},
 };
 
 /// At most this many live sessions a user; the oldest gives way.
@@ -58,7 +58,7 @@ impl Domain {
         };
         sessions::insert(tx, &session).await?;
         let token = opaque::new_refresh_token();
-        keep_refresh_token(tx, session.id, &token, now).await?;
+        keep_refresh_token(tx, session.id, &token, None, now).await?;
         self.issue(user, &session, token, now)
     }
 
@@ -98,11 +98,13 @@ pub(super) async fn keep_refresh_token(
     tx: &mut Tx,
     session_id: SessionId,
     token: &SecretString,
+    predecessor: Option<Digest>,
     now: Time,
 ) -> Result<()> {
     let row = RefreshToken {
         digest: sha256(token.expose_secret()),
         session_id,
+        predecessor,
         create_time: now,
         used_time: None,
         successor_sealed: None,

@@ -26,7 +26,8 @@ impl Usage {
         // A panic elsewhere cannot leave a note half made.
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.len() < MAX_NOTED || notes.contains_key(&key_id) {
-            notes.insert(key_id, time);
+            let noted = notes.entry(key_id).or_insert(time);
+            *noted = time.max(*noted);
         }
     }
 
@@ -36,13 +37,13 @@ impl Usage {
 }
 
 impl Domain {
-    /// Writes what was noted since the last time. When the database is away the notes of this batch are lost: they are
-    /// for people to look at, and the next use makes them anew.
+    /// Writes what was noted since the last time. What cannot be written now is noted again.
     pub async fn write_usage(&self) -> Result<()> {
         let mut notes: Vec<_> = self.usage.take().into_iter().collect();
         // In one order, so that replicas do not wait for each other crosswise.
         notes.sort_unstable();
-        for batch in notes.chunks(BATCH) {
+        while !notes.is_empty() {
+            let batch = &notes[..notes.len().min(BATCH)];
             let written = self.store.tx(async |tx| {
                 tx.give_way().await?;
                 for (key_id, time) in batch {
@@ -50,7 +51,11 @@ impl Domain {
                 }
                 Ok::<_, Error>(())
             });
-            written.await?;
+            if let Err(error) = written.await {
+                notes.into_iter().for_each(|(key_id, time)| self.usage.record(key_id, time));
+                return Err(error);
+            }
+            notes.drain(..notes.len().min(BATCH));
         }
         Ok(())
     }

@@ -194,6 +194,8 @@ impl Domain {
 
     /// What is known of a secret, its key and the key's owner.
     async fn key_state(&self, digest: Digest) -> Result<Option<(Secret, ApiKey, Owner)>> {
+        // Anybody can make up well-formed keys: they must not crowd the database (S36). It is never closed.
+        let _permit = self.key_lookups.acquire().await;
         Ok(api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?)
     }
 }

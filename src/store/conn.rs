@@ -21,7 +21,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, Result, connect::PostgresTarget, sql_types::SqlTime};
+use super::{
+    Error, Result,
+    connect::{CONNECT_TIMEOUT, PostgresTarget},
+    sql_types::SqlTime,
+};
 use crate::types::{Clock, Time};
 
 pub(super) type PgConn = AsyncPgConnection;
@@ -36,6 +40,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
 #[derive(Clone)]
 pub struct Store {
     pub(super) database: Database,
+    /// One permit for each connection. The pool serves newcomers before those who wait; this queue is fair.
+    pub(super) connections: Arc<Semaphore>,
     pub(super) clock: Clock,
 }
 
@@ -61,6 +67,8 @@ pub struct Conn {
     clock: Clock,
     /// Set while an answer is waited for.
     pub(super) waiting: bool,
+    /// Given back after the connection.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "made once a request, and never moved about in bulk")]
@@ -106,11 +114,14 @@ impl Store {
     /// A connection for reading: what writes takes a [`Tx`]. `Unavailable` when none comes free, or none can be made, in
     /// five seconds.
     pub async fn conn(&self) -> Result<Conn> {
+        let permit = timeout(CONNECT_TIMEOUT, self.connections.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| Error::Unavailable("no connection came free in time".into()))?;
         let inner = match &self.database {
             Database::Postgres { pool, .. } => Inner::Postgres(pool.get_owned().await?),
             Database::Sqlite { pool, .. } => Inner::Sqlite(pool.get_owned().await?),
         };
-        Ok(Conn { inner, clock: self.clock.clone(), waiting: false })
+        // The semaphores are never closed.
+        Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: permit.ok() })
     }
 
     /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`. A request that is cancelled meanwhile leaves
@@ -140,7 +151,6 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         let permit = match &self.database {
             Database::Postgres { .. } => None,
-            // The semaphore is never closed.
             Database::Sqlite { writers, .. } => writers.clone().acquire_owned().await.ok(),
         };
         let mut conn = self.conn().await?;
@@ -220,7 +230,7 @@ impl Tx {
     }
 }
 
-async fn commit<C: AsyncConnection>(conn: &mut C) -> Result<()> {
+pub(super) async fn commit<C: AsyncConnection>(conn: &mut C) -> Result<()> {
     Ok(C::TransactionManager::commit_transaction(conn).await?)
 }
 

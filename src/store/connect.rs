@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     fs::OpenOptions,
+    io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,7 +28,7 @@ use crate::types::Clock;
 
 /// How long a request waits for a connection, and how long one may take to be made: a database that is away makes a
 /// clear error in bounded time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What bounds a statement, a lock and a forgotten transaction on the server's side.
 const POSTGRES_SETUP: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; \
@@ -138,8 +139,12 @@ fn describe(error: &tokio_postgres::Error) -> String {
 pub(super) async fn sqlite(path: &Path) -> diesel::ConnectionResult<SqliteConn> {
     let cannot =
         |why: &dyn Display| ConnectionError::BadConnection(format!("cannot open {}: {why}", path.display()));
-    // SQLite would make the file readable for others, and its journals like it.
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|e| cannot(&e))?;
+    // SQLite would make the file readable for others, and its journals like it. One that is there must not be opened: to
+    // close it again would drop the locks that this process's connections hold on it, as POSIX has it.
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(cannot(&error)),
+        Ok(_) | Err(_) => {}
+    }
     let name = path.to_str().ok_or_else(|| cannot(&"its name is not UTF-8"))?;
     let mut conn = SqliteConn::establish(name).await?;
     conn.batch_execute(SQLITE_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
@@ -197,7 +202,8 @@ impl Store {
                 ));
             }
         };
-        Ok(Self { database, clock })
+        let connections = Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(usize::MAX)));
+        Ok(Self { database, connections, clock })
     }
 
     /// Whether this is SQLite, and in which file.

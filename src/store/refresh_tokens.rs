@@ -15,6 +15,8 @@ pub struct RefreshToken {
     pub digest: Digest,
     /// The session that it continues.
     pub session_id: SessionId,
+    /// The token that was exchanged for it; absent for a session's first.
+    pub predecessor: Option<Digest>,
     /// When it was issued.
     pub create_time: Time,
     /// When it was exchanged.
@@ -53,14 +55,9 @@ pub async fn forget_successors_before(tx: &mut Tx, time: Time) -> Result<usize> 
     run!(tx, c => Ok(query.execute(c).await?))
 }
 
-/// Forgets the sealed successors of the session's other tokens: the latest was used, so none may be answered again.
-pub async fn forget_successors(tx: &mut Tx, session_id: SessionId, except: Digest) -> Result<usize> {
-    let query = diesel::update(
-        refresh_tokens::table
-            .filter(refresh_tokens::session_id.eq(session_id))
-            .filter(refresh_tokens::successor_sealed.is_not_null())
-            .filter(refresh_tokens::digest.ne(except)),
-    )
-    .set(refresh_tokens::successor_sealed.eq(None::<String>));
+/// Forgets a token's sealed successor: that was used, so it may not be answered again.
+pub async fn forget_successor(tx: &mut Tx, digest: Digest) -> Result<usize> {
+    let query = diesel::update(refresh_tokens::table.find(digest))
+        .set(refresh_tokens::successor_sealed.eq(None::<String>));
     run!(tx, c => Ok(query.execute(c).await?))
 }

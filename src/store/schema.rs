@@ -41,6 +41,7 @@ diesel::table! {
     refresh_tokens (digest) {
         digest -> Binary,
         session_id -> SqlId,
+        predecessor -> Nullable<Binary>,
         create_time -> SqlTime,
         used_time -> Nullable<SqlTime>,
         successor_sealed -> Nullable<Text>,

@@ -29,8 +29,8 @@ impl Email {
         if given.len() > MAX_BYTES {
             return Err(Invalid::new(format!("at most {MAX_BYTES} bytes")));
         }
-        if given.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return Err(Invalid::new("no spaces or control characters"));
+        if given.contains(|c: char| c.is_control() || c.is_whitespace() || is_invisible(c)) {
+            return Err(Invalid::new("no spaces, control or invisible characters"));
         }
         let invalid = || Invalid::new("not an e-mail address like name@example.com");
         let (local, domain) = given.rsplit_once('@').ok_or_else(invalid)?;
@@ -46,7 +46,8 @@ impl Email {
         if domain.is_empty() || domain.ends_with('.') {
             return Err(invalid());
         }
-        let normalized = format!("{}@{domain}", local.nfc().collect::<String>().to_lowercase());
+        let normalized =
+            format!("{}@{domain}", local.nfc().flat_map(char::to_lowercase).nfc().collect::<String>());
         if normalized.len() > MAX_BYTES {
             return Err(Invalid::new(format!("at most {MAX_BYTES} bytes")));
         }
@@ -62,6 +63,12 @@ impl Email {
     pub fn normalized(&self) -> &str {
         &self.normalized
     }
+}
+
+/// Characters that are not seen, or turn the text around: with them two addresses look like one.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -97,6 +104,8 @@ mod tests {
             "a@b@c.d",
             "a\0@b.c",
             "a@b.c\r\n",
+            "a\u{200b}@b.c",
+            "a\u{202e}b@b.c",
             "a@b\r\nc.d",
             ".a@b.c",
             "a..b@c.d",

@@ -26,6 +26,7 @@ CREATE INDEX sessions_by_user ON sessions (user_id, id);
 CREATE TABLE refresh_tokens (
     digest bytea PRIMARY KEY CHECK (octet_length(digest) = 32),  -- SHA-256
     session_id uuid NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    predecessor bytea,                      -- the digest of the token that it was exchanged for
     create_time timestamptz NOT NULL,
     used_time timestamptz,                  -- set once, by whoever wins
     successor_sealed text                   -- the token that it was exchanged for, while that may be answered again

@@ -28,6 +28,7 @@ CREATE INDEX sessions_by_user ON sessions (user_id, id);
 CREATE TABLE refresh_tokens (
     digest blob PRIMARY KEY NOT NULL CHECK (length(digest) = 32),  -- SHA-256
     session_id blob NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    predecessor blob,                       -- the digest of the token that it was exchanged for
     create_time text NOT NULL,
     used_time text,                         -- set once, by whoever wins
     successor_sealed text                   -- the token that it was exchanged for, while that may be answered again

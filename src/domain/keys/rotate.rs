@@ -31,10 +31,12 @@ impl Domain {
         }
         let secret = api_key::generate();
         let rotated = self.store.tx(async |tx| {
-            lock_unrevoked(tx, user_id, id).await?;
+            let key = lock_unrevoked(tx, user_id, id).await?;
             let now = tx.now().await?;
+            // Also when the key is given a later end meanwhile.
+            let end = key.expire_time.map_or(now + grace, |end| end.min(now + grace));
             api_keys::expire_rotated_secrets(tx, id, now).await?;
-            api_keys::expire_current_secret(tx, id, now + grace).await?;
+            api_keys::expire_current_secret(tx, id, end).await?;
             keep_secret(tx, id, &secret, now).await?;
             let key = api_keys::set_hint(tx, id, &api_key::hint(secret.expose_secret())).await?;
             record(tx, Change::KeyChanged(id), now).await?;
