@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("store", &["store", "types"]),
     ("crypto", &["crypto", "types"]),
     ("types", &["types"]),
-    ("config", &["config"]),
+    ("config", &["config", "types"]),
     ("telemetry", &["config"]),
     ("worker", &["domain", "api::Health"]),
     ("app", &["app", "api", "config", "crypto", "domain", "store", "types", "worker"]),

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use countersign::{
-    store::{Error, api_keys},
+    store::{api_keys, users},
     types::{KeyId, RateLimit, UserId},
 };
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, at, digest, expect_conflict, key, same, scopes, secret},
+    support::{Fixture, at, digest, expect_conflict, expect_refusal, key, same, scopes, secret, user},
 };
 
 fn full_settings() -> api_keys::Settings {
@@ -35,17 +35,17 @@ on_both! {
         // More than 32 bits hold.
         full.rate_per_micros = Some(24 * 60 * 60 * 1_000_000);
         let mut conn = fixture.conn().await;
-        api_keys::insert(&mut conn, &full).await.unwrap();
+        fixture.write(async |tx| api_keys::insert(tx, &full).await).await;
         let bare = fixture.key(&ann, 1).await;
         for key in [&full, &bare] {
             let read = api_keys::find(&mut conn, ann.id, key.id).await.unwrap().unwrap();
             same(&read, key);
             // S33
             assert!(api_keys::find(&mut conn, bob.id, key.id).await.unwrap().is_none());
-            assert!(api_keys::lock(&mut conn, bob.id, key.id).await.unwrap().is_none());
-            same(api_keys::lock(&mut conn, ann.id, key.id).await.unwrap(), Some(key));
+            assert!(fixture.write(async |tx| api_keys::lock(tx, bob.id, key.id).await).await.is_none());
+            same(fixture.write(async |tx| api_keys::lock(tx, ann.id, key.id).await).await, Some(key));
             same(api_keys::find(&mut conn, ann.id, key.id).await.unwrap(), Some(key));
-            expect_conflict(&api_keys::insert(&mut conn, key).await);
+            expect_conflict(&fixture.store.tx(async |tx| api_keys::insert(tx, key).await).await);
         }
         let day = Duration::from_hours(24);
         assert_eq!(full.rate_limit(), Some(RateLimit::new(10, day).unwrap()));
@@ -56,23 +56,28 @@ on_both! {
 on_both! {
     async fn a_key_and_its_owner_are_found_by_any_of_its_secrets(database: Kind) {
         let fixture = Fixture::new(database).await;
-        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let ann = fixture.user("ann").await;
+        let mut bob = user("bob");
+        (bob.disabled_time, bob.scopes) = (Some(at(7)), scopes(&["admin"]));
+        fixture.write(async |tx| users::insert(tx, &bob).await).await;
         let (anns, bobs) = (fixture.key(&ann, 0).await, fixture.key(&bob, 0).await);
         let mut rotated = secret(anns.id, 1);
         rotated.expire_time = Some(at(60));
         let mut conn = fixture.conn().await;
-        api_keys::insert_secret(&mut conn, &rotated).await.unwrap();
+        fixture.write(async |tx| api_keys::insert_secret(tx, &rotated).await).await;
         let current = fixture.secret(&anns, 2).await;
         let others = fixture.secret(&bobs, 3).await;
-        for row in [(&rotated, &anns, &ann), (&current, &anns, &ann), (&others, &bobs, &bob)] {
-            same(api_keys::find_by_secret(&mut conn, row.0.digest).await.unwrap(), Some(row));
+        for (secret, key, user) in [(&rotated, &anns, &ann), (&current, &anns, &ann), (&others, &bobs, &bob)] {
+            let (found, of_key, owner) = api_keys::find_by_secret(&mut conn, secret.digest).await.unwrap().unwrap();
+            same((found, of_key), (secret, key));
+            assert_eq!((owner.disabled_time, owner.scopes), (user.disabled_time, user.scopes.clone()));
         }
         assert!(api_keys::find_by_secret(&mut conn, digest(4)).await.unwrap().is_none());
-        expect_conflict(&api_keys::insert_secret(&mut conn, &secret(bobs.id, 2)).await);
-        let orphan = api_keys::insert_secret(&mut conn, &secret(KeyId::generate(at(0)), 5)).await;
-        assert!(matches!(orphan, Err(Error::Refused(_))), "{orphan:?}");
-        let orphan = api_keys::insert(&mut conn, &key(UserId::generate(at(0)), 0)).await;
-        assert!(matches!(orphan, Err(Error::Refused(_))), "{orphan:?}");
+        expect_conflict(&fixture.store.tx(async |tx| api_keys::insert_secret(tx, &secret(bobs.id, 2)).await).await);
+        let orphan = secret(KeyId::generate(at(0)), 5);
+        expect_refusal(&fixture.store.tx(async |tx| api_keys::insert_secret(tx, &orphan).await).await);
+        let orphan = key(UserId::generate(at(0)), 0);
+        expect_refusal(&fixture.store.tx(async |tx| api_keys::insert(tx, &orphan).await).await);
     }
 }
 
@@ -98,7 +103,7 @@ on_both! {
 
         // A revoked one is shown if it was revoked after the given time.
         newest_first[1].revoke_time = Some(at(50));
-        assert!(api_keys::mark_revoked(&mut conn, newest_first[1].id, at(50)).await.unwrap());
+        assert!(fixture.write(async |tx| api_keys::mark_revoked(tx, newest_first[1].id, at(50)).await).await);
         same(api_keys::list(&mut conn, ann.id, at(49), None, 100).await.unwrap(), &newest_first);
         newest_first.remove(1);
         same(api_keys::list(&mut conn, ann.id, at(50), None, 100).await.unwrap(), &newest_first);
@@ -112,11 +117,46 @@ on_both! {
         fixture.key(&bob, 0).await;
         let keys = [fixture.key(&ann, 0).await, fixture.key(&ann, 1).await, fixture.key(&ann, 2).await];
         let mut conn = fixture.conn().await;
-        api_keys::mark_revoked(&mut conn, keys[0].id, at(1)).await.unwrap();
-        api_keys::update(&mut conn, keys[1].id, &full_settings()).await.unwrap();
+        fixture.write(async |tx| api_keys::mark_revoked(tx, keys[0].id, at(1)).await).await;
+        fixture.write(async |tx| api_keys::update(tx, keys[1].id, &full_settings()).await).await;
         assert_eq!(api_keys::count_live(&mut conn, ann.id, at(99)).await.unwrap(), 2);
         assert_eq!(api_keys::count_live(&mut conn, ann.id, at(100)).await.unwrap(), 1);
         assert_eq!(api_keys::count_live(&mut conn, UserId::generate(at(0)), at(0)).await.unwrap(), 0);
+    }
+}
+
+on_both! {
+    async fn those_that_were_not_revoked_are_listed_oldest_first(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        fixture.key(&bob, 0).await;
+        let (third, first) = (fixture.key(&ann, 2).await.id, fixture.key(&ann, 0).await.id);
+        let second = fixture.key(&ann, 1).await.id;
+        let mut conn = fixture.conn().await;
+        assert_eq!(api_keys::list_unrevoked(&mut conn, ann.id).await.unwrap(), [first, second, third]);
+        // One that has run out counts, until it is revoked as well.
+        fixture.write(async |tx| api_keys::update(tx, first, &full_settings()).await).await;
+        fixture.write(async |tx| api_keys::mark_revoked(tx, second, at(1)).await).await;
+        assert_eq!(api_keys::list_unrevoked(&mut conn, ann.id).await.unwrap(), [first, third]);
+    }
+}
+
+on_both! {
+    async fn a_rate_limit_is_whole_or_absent(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let ann = fixture.user("ann").await;
+        let good = fixture.key(&ann, 0).await;
+        for (rate_requests, rate_per_micros) in [(Some(1), None), (None, Some(1))] {
+            let mut half = key(ann.id, 1);
+            (half.rate_requests, half.rate_per_micros) = (rate_requests, rate_per_micros);
+            expect_refusal(&fixture.store.tx(async |tx| api_keys::insert(tx, &half).await).await);
+            let half = api_keys::Settings { rate_requests, rate_per_micros, ..full_settings() };
+            expect_refusal(&fixture.store.tx(async |tx| api_keys::update(tx, good.id, &half).await).await);
+        }
+        same(api_keys::find(&mut fixture.conn().await, ann.id, good.id).await.unwrap(), Some(&good));
+        let limit = RateLimit::new(3, Duration::from_secs(2)).unwrap();
+        assert_eq!(api_keys::rate_columns(Some(limit)), (Some(3), Some(2_000_000)));
+        assert_eq!(api_keys::rate_columns(None), (None, None));
     }
 }
 
@@ -126,11 +166,12 @@ on_both! {
         let user = fixture.user("ann").await;
         let (before, other) = (fixture.key(&user, 0).await, fixture.key(&user, 1).await);
         let mut conn = fixture.conn().await;
-        assert_eq!(api_keys::update(&mut conn, before.id, &full_settings()).await.unwrap(), 1);
+        let updated = fixture.write(async |tx| api_keys::update(tx, before.id, &full_settings()).await).await;
         let mut expected = before.clone();
         let settings = full_settings();
         (expected.name, expected.scopes, expected.expire_time) = (settings.name, settings.scopes, settings.expire_time);
         (expected.rate_requests, expected.rate_per_micros) = (settings.rate_requests, settings.rate_per_micros);
+        same(updated, Some(&expected));
         same(api_keys::find(&mut conn, user.id, before.id).await.unwrap(), Some(&expected));
 
         // What is absent becomes NULL.
@@ -141,11 +182,13 @@ on_both! {
             rate_requests: None,
             rate_per_micros: None,
         };
-        assert_eq!(api_keys::update(&mut conn, before.id, &bare).await.unwrap(), 1);
+        same(fixture.write(async |tx| api_keys::update(tx, before.id, &bare).await).await, Some(&before));
         same(api_keys::find(&mut conn, user.id, before.id).await.unwrap(), Some(&before));
-        assert_eq!(api_keys::set_hint(&mut conn, before.id, "csk_new…hint").await.unwrap(), 1);
-        let read = api_keys::find(&mut conn, user.id, before.id).await.unwrap().unwrap();
-        assert_eq!(read.hint, "csk_new…hint");
+        let hinted = fixture.write(async |tx| api_keys::set_hint(tx, before.id, "csk_new…hint").await).await;
+        let mut expected = before.clone();
+        "csk_new…hint".clone_into(&mut expected.hint);
+        same(hinted, Some(&expected));
+        same(api_keys::find(&mut conn, user.id, before.id).await.unwrap(), Some(&expected));
         same(api_keys::find(&mut conn, user.id, other.id).await.unwrap(), Some(&other));
     }
 }
@@ -156,8 +199,8 @@ on_both! {
         let user = fixture.user("ann").await;
         let (key, other) = (fixture.key(&user, 0).await, fixture.key(&user, 1).await);
         let mut conn = fixture.conn().await;
-        assert!(api_keys::mark_revoked(&mut conn, key.id, at(1)).await.unwrap());
-        assert!(!api_keys::mark_revoked(&mut conn, key.id, at(2)).await.unwrap());
+        assert!(fixture.write(async |tx| api_keys::mark_revoked(tx, key.id, at(1)).await).await);
+        assert!(!fixture.write(async |tx| api_keys::mark_revoked(tx, key.id, at(2)).await).await);
         let read = api_keys::find(&mut conn, user.id, key.id).await.unwrap().unwrap();
         assert_eq!(read.revoke_time, Some(at(1)));
         same(api_keys::find(&mut conn, user.id, other.id).await.unwrap(), Some(&other));
@@ -194,7 +237,7 @@ on_both! {
         let key = fixture.key(&user, 0).await;
         let mut conn = fixture.conn().await;
         for (seconds, changed, latest) in [(5, 1, 5), (3, 0, 5), (5, 0, 5), (6, 1, 6)] {
-            assert_eq!(api_keys::mark_used(&mut conn, key.id, at(seconds)).await.unwrap(), changed);
+            assert_eq!(fixture.write(async |tx| api_keys::mark_used(tx, key.id, at(seconds)).await).await, changed);
             let read = api_keys::find(&mut conn, user.id, key.id).await.unwrap().unwrap();
             assert_eq!(read.last_used_time, Some(at(latest)));
         }
@@ -212,14 +255,14 @@ on_both! {
         let end = async |conn: &mut _, number| {
             api_keys::find_by_secret(conn, digest(number)).await.unwrap().unwrap().0.expire_time
         };
-        assert_eq!(api_keys::expire_current_secret(&mut conn, key.id, at(60)).await.unwrap(), 1);
-        assert_eq!(api_keys::expire_current_secret(&mut conn, key.id, at(61)).await.unwrap(), 0);
+        assert_eq!(fixture.write(async |tx| api_keys::expire_current_secret(tx, key.id, at(60)).await).await, 1);
+        assert_eq!(fixture.write(async |tx| api_keys::expire_current_secret(tx, key.id, at(61)).await).await, 0);
         fixture.secret(&key, 2).await;
         assert_eq!(end(&mut conn, 1).await, Some(at(60)));
 
         // At a second rotation the first secret's grace is over.
-        assert_eq!(api_keys::expire_rotated_secrets(&mut conn, key.id, at(10)).await.unwrap(), 1);
-        assert_eq!(api_keys::expire_rotated_secrets(&mut conn, key.id, at(10)).await.unwrap(), 0);
+        assert_eq!(fixture.write(async |tx| api_keys::expire_rotated_secrets(tx, key.id, at(10)).await).await, 1);
+        assert_eq!(fixture.write(async |tx| api_keys::expire_rotated_secrets(tx, key.id, at(10)).await).await, 0);
         assert_eq!(end(&mut conn, 1).await, Some(at(10)));
         assert_eq!(end(&mut conn, 2).await, None);
         assert_eq!(end(&mut conn, 9).await, None);
@@ -233,13 +276,14 @@ on_both! {
         let mut conn = fixture.conn().await;
         let none = KeyId::generate(at(0));
         assert!(api_keys::find(&mut conn, user.id, none).await.unwrap().is_none());
-        assert!(api_keys::lock(&mut conn, user.id, none).await.unwrap().is_none());
+        assert!(fixture.write(async |tx| api_keys::lock(tx, user.id, none).await).await.is_none());
         assert!(api_keys::list(&mut conn, user.id, at(0), None, 10).await.unwrap().is_empty());
-        assert!(!api_keys::mark_revoked(&mut conn, none, at(0)).await.unwrap());
-        assert_eq!(api_keys::update(&mut conn, none, &full_settings()).await.unwrap(), 0);
-        assert_eq!(api_keys::mark_used(&mut conn, none, at(0)).await.unwrap(), 0);
-        assert_eq!(api_keys::set_hint(&mut conn, none, "x").await.unwrap(), 0);
-        assert_eq!(api_keys::expire_current_secret(&mut conn, none, at(0)).await.unwrap(), 0);
-        assert_eq!(api_keys::expire_rotated_secrets(&mut conn, none, at(0)).await.unwrap(), 0);
+        assert!(api_keys::list_unrevoked(&mut conn, user.id).await.unwrap().is_empty());
+        assert!(!fixture.write(async |tx| api_keys::mark_revoked(tx, none, at(0)).await).await);
+        assert!(fixture.write(async |tx| api_keys::update(tx, none, &full_settings()).await).await.is_none());
+        assert_eq!(fixture.write(async |tx| api_keys::mark_used(tx, none, at(0)).await).await, 0);
+        assert!(fixture.write(async |tx| api_keys::set_hint(tx, none, "x").await).await.is_none());
+        assert_eq!(fixture.write(async |tx| api_keys::expire_current_secret(tx, none, at(0)).await).await, 0);
+        assert_eq!(fixture.write(async |tx| api_keys::expire_rotated_secrets(tx, none, at(0)).await).await, 0);
     }
 }

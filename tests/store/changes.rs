@@ -17,15 +17,18 @@ on_both! {
     async fn each_kind_of_change_is_recorded_with_its_subject_and_times(database: Kind) {
         let fixture = Fixture::new(database).await;
         let (user, session, key) = (UserId::generate(at(0)), SessionId::generate(at(0)), KeyId::generate(at(0)));
-        let mut conn = fixture.conn().await;
         let all = [
             (Change::SessionEnded(session), "session_ended", session.0),
             (Change::KeyEnded(key), "key_ended", key.0),
             (Change::KeyChanged(key), "key_changed", key.0),
             (Change::UserChanged(user), "user_changed", user.0),
         ];
-        for (change, ..) in all {
-            changes::insert(&mut conn, change, at(1), at(1) + Duration::from_mins(1)).await.unwrap();
+        fixture.write(async |tx| changes::insert(tx, &[], at(0), at(1)).await).await;
+        assert_eq!(fixture.count("changes").await, 0);
+        // One, and several at a time.
+        let changes = all.map(|(change, ..)| change);
+        for changes in [&changes[..1], &changes[1..]] {
+            fixture.write(async |tx| changes::insert(tx, changes, at(1), at(1) + Duration::from_mins(1)).await).await;
         }
         let hex = match database {
             Kind::Sqlite => "lower(hex(subject))",
@@ -53,9 +56,7 @@ async fn on_postgresql_a_change_knows_its_transaction() {
     let change = Change::UserChanged(UserId::generate(at(0)));
     for rows in [2, 1] {
         let mut tx = fixture.store.begin().await.unwrap();
-        for _ in 0..rows {
-            changes::insert(&mut tx, change, at(0), at(1)).await.unwrap();
-        }
+        changes::insert(&mut tx, &vec![change; rows], at(0), at(1)).await.unwrap();
         tx.commit().await.unwrap();
     }
     let transactions = fixture

@@ -119,7 +119,7 @@ async fn ten_that_migrate_one_postgresql_at_once_all_succeed_and_one_does_it() {
     let mut tasks = Vec::new();
     for _ in 0..10 {
         // Each with a pool of its own, as ten replicas have.
-        let store = Store::connect(settings(&fixture.database.url), Clock::System).await.unwrap();
+        let store = Store::connect(&settings(&fixture.database.url), Clock::System).await.unwrap();
         tasks.push(tokio::spawn(async move { store.migrate().await.unwrap() }));
     }
     let mut applied = Vec::new();
@@ -129,6 +129,27 @@ async fn ten_that_migrate_one_postgresql_at_once_all_succeed_and_one_does_it() {
     assert_eq!(applied.len(), names(Kind::Postgres).len());
     assert_eq!(fixture.count("__diesel_schema_migrations").await, applied.len());
     assert_eq!(fixture.count("users").await, 0);
+}
+
+on_both! {
+    async fn a_digest_has_32_bytes(database: Kind) {
+        // S16, S32
+        let fixture = Fixture::new(database).await;
+        let ann = fixture.user("ann").await;
+        fixture.refresh_token(&fixture.session(&ann, 0).await, 1).await;
+        fixture.secret(&fixture.key(&ann, 0).await, 1).await;
+        for table in ["refresh_tokens", "api_key_secrets"] {
+            for bytes in [0, 31, 33] {
+                let digest = "ab".repeat(bytes);
+                let digest = match database {
+                    Kind::Sqlite => format!("x'{digest}'"),
+                    Kind::Postgres => format!("'\\x{digest}'"),
+                };
+                let refusal = fixture.refusal(&format!("UPDATE {table} SET digest = {digest}")).await;
+                assert!(refusal.to_lowercase().contains("check constraint"), "{refusal}");
+            }
+        }
+    }
 }
 
 /// A table's columns: name, then type and nullability.

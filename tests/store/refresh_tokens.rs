@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use countersign::{
-    store::{Error, refresh_tokens},
-    types::SessionId,
-};
+use countersign::{store::refresh_tokens, types::SessionId};
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, at, digest, expect_conflict, refresh_token, same},
+    support::{Fixture, at, digest, expect_conflict, expect_refusal, refresh_token, same},
 };
 
 on_both! {
@@ -21,15 +18,15 @@ on_both! {
         let mut used = refresh_token(session.id, 2);
         (used.used_time, used.successor_sealed) = (Some(at(1)), Some("v4.local.sealed".to_owned()));
         let mut conn = fixture.conn().await;
-        refresh_tokens::insert(&mut conn, &used).await.unwrap();
+        fixture.write(async |tx| refresh_tokens::insert(tx, &used).await).await;
         for token in [unused, used] {
             let read = refresh_tokens::find(&mut conn, token.digest).await.unwrap().unwrap();
             assert_eq!(read.digest, token.digest);
             same(read, &token);
-            expect_conflict(&refresh_tokens::insert(&mut conn, &token).await);
+            expect_conflict(&fixture.store.tx(async |tx| refresh_tokens::insert(tx, &token).await).await);
         }
-        let orphan = refresh_tokens::insert(&mut conn, &refresh_token(SessionId::generate(at(0)), 3)).await;
-        assert!(matches!(orphan, Err(Error::Refused(_))), "{orphan:?}");
+        let orphan = refresh_token(SessionId::generate(at(0)), 3);
+        expect_refusal(&fixture.store.tx(async |tx| refresh_tokens::insert(tx, &orphan).await).await);
     }
 }
 
@@ -40,8 +37,8 @@ on_both! {
         let session = fixture.session(&fixture.user("ann").await, 0).await;
         let (token, other) = (fixture.refresh_token(&session, 1).await, fixture.refresh_token(&session, 2).await);
         let mut conn = fixture.conn().await;
-        assert!(refresh_tokens::mark_used(&mut conn, token.digest, at(1), "first").await.unwrap());
-        assert!(!refresh_tokens::mark_used(&mut conn, token.digest, at(2), "second").await.unwrap());
+        assert!(fixture.write(async |tx| refresh_tokens::mark_used(tx, token.digest, at(1), "first").await).await);
+        assert!(!fixture.write(async |tx| refresh_tokens::mark_used(tx, token.digest, at(2), "second").await).await);
         let read = refresh_tokens::find(&mut conn, token.digest).await.unwrap().unwrap();
         assert_eq!((read.used_time, read.successor_sealed.as_deref()), (Some(at(1)), Some("first")));
         same(refresh_tokens::find(&mut conn, other.digest).await.unwrap(), Some(&other));
@@ -86,10 +83,11 @@ on_both! {
         let mut conn = fixture.conn().await;
         for (number, session) in [(1, &session), (2, &session), (3, &session), (4, &other)] {
             let token = fixture.refresh_token(session, number).await.digest;
-            refresh_tokens::mark_used(&mut conn, token, at(1), "sealed").await.unwrap();
+            fixture.write(async |tx| refresh_tokens::mark_used(tx, token, at(1), "sealed").await).await;
         }
         fixture.refresh_token(&session, 5).await;
-        assert_eq!(refresh_tokens::forget_successors(&mut conn, session.id, digest(3)).await.unwrap(), 2);
+        let forgotten = fixture.write(async |tx| refresh_tokens::forget_successors(tx, session.id, digest(3)).await);
+        assert_eq!(forgotten.await, 2);
         for (number, sealed) in [(1, false), (2, false), (3, true), (4, true), (5, false)] {
             let token = refresh_tokens::find(&mut conn, digest(number)).await.unwrap().unwrap();
             assert_eq!(token.successor_sealed.is_some(), sealed, "{number}");
@@ -107,11 +105,11 @@ on_both! {
         for number in [1, 2, 3] {
             let token = fixture.refresh_token(&session, number).await.digest;
             let used = at(i64::from(number));
-            assert!(refresh_tokens::mark_used(&mut conn, token, used, "sealed").await.unwrap());
+            assert!(fixture.write(async |tx| refresh_tokens::mark_used(tx, token, used, "sealed").await).await);
         }
         fixture.refresh_token(&session, 4).await;
-        assert_eq!(refresh_tokens::forget_successors_before(&mut conn, at(2)).await.unwrap(), 1);
-        assert_eq!(refresh_tokens::forget_successors_before(&mut conn, at(2)).await.unwrap(), 0);
+        assert_eq!(fixture.write(async |tx| refresh_tokens::forget_successors_before(tx, at(2)).await).await, 1);
+        assert_eq!(fixture.write(async |tx| refresh_tokens::forget_successors_before(tx, at(2)).await).await, 0);
         for (number, sealed) in [(1, false), (2, true), (3, true), (4, false)] {
             let token = refresh_tokens::find(&mut conn, digest(number)).await.unwrap().unwrap();
             assert_eq!(token.successor_sealed.is_some(), sealed, "{number}");
@@ -125,8 +123,9 @@ on_both! {
         let fixture = Fixture::new(database).await;
         let mut conn = fixture.conn().await;
         assert!(refresh_tokens::find(&mut conn, digest(9)).await.unwrap().is_none());
-        assert!(!refresh_tokens::mark_used(&mut conn, digest(9), at(0), "sealed").await.unwrap());
-        let nothing = refresh_tokens::forget_successors(&mut conn, SessionId::generate(at(0)), digest(9)).await;
-        assert_eq!(nothing.unwrap(), 0);
+        assert!(!fixture.write(async |tx| refresh_tokens::mark_used(tx, digest(9), at(0), "sealed").await).await);
+        let none = SessionId::generate(at(0));
+        let forgotten = fixture.write(async |tx| refresh_tokens::forget_successors(tx, none, digest(9)).await);
+        assert_eq!(forgotten.await, 0);
     }
 }

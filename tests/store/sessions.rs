@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use countersign::{
-    store::sessions,
+    store::{sessions, users},
     types::{SessionId, Time, UserId},
 };
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, NOW, at, expect_conflict, same, session},
+    support::{Fixture, NOW, at, expect_conflict, expect_refusal, same, scopes, session, user},
 };
 
 on_both! {
@@ -20,7 +20,7 @@ on_both! {
         let session = fixture.session(&user, 0).await;
         let mut conn = fixture.conn().await;
         same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&session));
-        expect_conflict(&sessions::insert(&mut conn, &session).await);
+        expect_conflict(&fixture.store.tx(async |tx| sessions::insert(tx, &session).await).await);
     }
 }
 
@@ -33,7 +33,7 @@ on_both! {
         for micros in micros {
             let mut row = session(user.id, 0);
             row.expire_time = Time::from_micros(micros);
-            sessions::insert(&mut conn, &row).await.unwrap();
+            fixture.write(async |tx| sessions::insert(tx, &row).await).await;
             let read = sessions::find(&mut conn, row.id).await.unwrap().unwrap();
             assert_eq!(read.expire_time.micros(), micros);
             // Alive one microsecond before its end, and no longer at it.
@@ -107,14 +107,15 @@ on_both! {
         let user = fixture.user("ann").await;
         let (session, other) = (fixture.session(&user, 0).await, fixture.session(&user, 0).await);
         let mut conn = fixture.conn().await;
-        let touched = sessions::touch(&mut conn, session.id, at(5)).await.unwrap().unwrap();
+        let touched = fixture.write(async |tx| sessions::touch(tx, session.id, at(5)).await).await.unwrap();
         assert_eq!((touched.last_used_time, touched.expire_time), (at(5), session.expire_time));
         same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&touched));
 
         let end = session.expire_time;
-        assert!(sessions::touch(&mut conn, session.id, end).await.unwrap().is_none());
-        assert_eq!(sessions::set_expire_time(&mut conn, session.id, end + Duration::from_micros(1)).await.unwrap(), 1);
-        assert!(sessions::touch(&mut conn, session.id, end).await.unwrap().is_some());
+        assert!(fixture.write(async |tx| sessions::touch(tx, session.id, end).await).await.is_none());
+        let later = end + Duration::from_micros(1);
+        assert_eq!(fixture.write(async |tx| sessions::set_expire_time(tx, session.id, later).await).await, 1);
+        assert!(fixture.write(async |tx| sessions::touch(tx, session.id, end).await).await.is_some());
         same(sessions::find(&mut conn, other.id).await.unwrap(), Some(&other));
     }
 }
@@ -127,11 +128,34 @@ on_both! {
         fixture.refresh_token(&session, 1).await;
         fixture.refresh_token(&session, 2).await;
         fixture.refresh_token(&other, 3).await;
-        let mut conn = fixture.conn().await;
-        assert!(sessions::delete(&mut conn, bob.id, session.id).await.unwrap().is_none());
-        same(sessions::delete(&mut conn, ann.id, session.id).await.unwrap(), Some(&session));
-        assert!(sessions::delete(&mut conn, ann.id, session.id).await.unwrap().is_none());
+        assert!(fixture.write(async |tx| sessions::delete(tx, bob.id, session.id).await).await.is_none());
+        same(fixture.write(async |tx| sessions::delete(tx, ann.id, session.id).await).await, Some(&session));
+        assert!(fixture.write(async |tx| sessions::delete(tx, ann.id, session.id).await).await.is_none());
         assert_eq!((fixture.count("sessions").await, fixture.count("refresh_tokens").await), (1, 1));
+    }
+}
+
+on_both! {
+    async fn its_owner_is_found_with_it_and_without_it(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let ann = fixture.user("ann").await;
+        let mut bob = user("bob");
+        (bob.disabled_time, bob.scopes) = (Some(at(7)), scopes(&["admin"]));
+        fixture.write(async |tx| users::insert(tx, &bob).await).await;
+        let (anns, ended) = (fixture.session(&ann, 0).await.id, fixture.session(&ann, 1).await.id);
+        // One that has run out has not been ended.
+        let bobs = fixture.session(&bob, -7200).await.id;
+        fixture.write(async |tx| sessions::delete(tx, ann.id, ended).await).await;
+        let mut conn = fixture.conn().await;
+        for (user, session, lives) in
+            [(&ann, anns, true), (&bob, bobs, true), (&ann, ended, false), (&ann, bobs, false), (&bob, anns, false)]
+        {
+            let (owner, found) = sessions::find_owner(&mut conn, user.id, session).await.unwrap().unwrap();
+            assert_eq!((owner.disabled_time, owner.scopes), (user.disabled_time, user.scopes.clone()));
+            assert_eq!(found, lives.then_some(session));
+        }
+        let nobody = sessions::find_owner(&mut conn, UserId::generate(at(0)), anns).await.unwrap();
+        assert!(nobody.is_none());
     }
 }
 
@@ -143,13 +167,13 @@ on_both! {
         let mut ended = vec![fixture.session(&ann, 1).await.id, fixture.session(&ann, 2).await.id];
         let others = fixture.session(&bob, 0).await;
         let mut conn = fixture.conn().await;
-        let deleted = sessions::delete_all(&mut conn, ann.id, Some(kept.id)).await.unwrap();
+        let deleted = fixture.write(async |tx| sessions::delete_all(tx, ann.id, Some(kept.id)).await).await;
         let mut ids: Vec<_> = deleted.iter().map(|session| session.id).collect();
         ids.sort_unstable();
         ended.sort_unstable();
         assert_eq!(ids, ended);
-        same(sessions::delete_all(&mut conn, ann.id, None).await.unwrap(), [&kept]);
-        same(sessions::delete_all(&mut conn, ann.id, None).await.unwrap(), [(); 0]);
+        same(fixture.write(async |tx| sessions::delete_all(tx, ann.id, None).await).await, [&kept]);
+        same(fixture.write(async |tx| sessions::delete_all(tx, ann.id, None).await).await, [(); 0]);
         same(sessions::find(&mut conn, others.id).await.unwrap(), Some(&others));
     }
 }
@@ -160,12 +184,12 @@ on_both! {
         let mut conn = fixture.conn().await;
         let none = SessionId::generate(at(0));
         assert!(sessions::find(&mut conn, none).await.unwrap().is_none());
-        assert!(sessions::touch(&mut conn, none, at(0)).await.unwrap().is_none());
-        assert_eq!(sessions::set_expire_time(&mut conn, none, at(0)).await.unwrap(), 0);
+        assert!(fixture.write(async |tx| sessions::touch(tx, none, at(0)).await).await.is_none());
+        assert_eq!(fixture.write(async |tx| sessions::set_expire_time(tx, none, at(0)).await).await, 0);
         let nobody = UserId::generate(at(0));
         assert!(sessions::list(&mut conn, nobody, at(0), None, 10).await.unwrap().is_empty());
         // Of nobody there can be no session.
-        let orphan = sessions::insert(&mut conn, &session(nobody, 0)).await;
-        assert!(matches!(orphan, Err(countersign::store::Error::Refused(_))), "{orphan:?}");
+        let orphan = session(nobody, 0);
+        expect_refusal(&fixture.store.tx(async |tx| sessions::insert(tx, &orphan).await).await);
     }
 }

@@ -12,7 +12,6 @@ fn key(generation: i32) -> SigningKey {
     SigningKey {
         generation,
         kid: format!("k4.pid.{generation}"),
-        public_key: vec![0x00, 0xff, b'\'', b'\\'],
         secret_sealed: "v4.local.sealed".to_owned(),
         not_before_time: at(i64::from(generation)),
         not_after_time: (generation == 1).then(|| at(100)),
@@ -25,7 +24,7 @@ on_both! {
         let mut conn = fixture.conn().await;
         assert!(signing_keys::list(&mut conn).await.unwrap().is_empty());
         for generation in [2, 10, 1] {
-            signing_keys::insert(&mut conn, &key(generation)).await.unwrap();
+            fixture.write(async |tx| signing_keys::insert(tx, &key(generation)).await).await;
         }
         same(signing_keys::list(&mut conn).await.unwrap(), [key(1), key(2), key(10)]);
     }
@@ -35,10 +34,11 @@ on_both! {
     async fn a_generation_and_a_name_are_given_once(database: Kind) {
         let fixture = Fixture::new(database).await;
         let mut conn = fixture.conn().await;
-        signing_keys::insert(&mut conn, &key(1)).await.unwrap();
+        fixture.write(async |tx| signing_keys::insert(tx, &key(1)).await).await;
         let same_generation = SigningKey { kid: "k4.pid.other".to_owned(), ..key(1) };
-        expect_conflict(&signing_keys::insert(&mut conn, &same_generation).await);
-        expect_conflict(&signing_keys::insert(&mut conn, &SigningKey { generation: 2, ..key(1) }).await);
+        expect_conflict(&fixture.store.tx(async |tx| signing_keys::insert(tx, &same_generation).await).await);
+        let same_name = SigningKey { generation: 2, ..key(1) };
+        expect_conflict(&fixture.store.tx(async |tx| signing_keys::insert(tx, &same_name).await).await);
         same(signing_keys::list(&mut conn).await.unwrap(), [key(1)]);
     }
 }

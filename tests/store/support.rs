@@ -4,7 +4,7 @@ use std::{fmt::Debug, time::Duration};
 
 use countersign::{
     store::{
-        Conn, Result, Settings, Store,
+        Conn, Result, Settings, Store, Tx,
         api_keys::{self, ApiKey, Secret},
         refresh_tokens::{self, RefreshToken},
         sessions::{self, Session},
@@ -14,7 +14,8 @@ use countersign::{
 };
 use diesel::{QueryableByName, sql_types::Text, sqlite::SqliteConnection};
 use diesel_async::{
-    AsyncConnection, AsyncPgConnection, RunQueryDsl, sync_connection_wrapper::SyncConnectionWrapper,
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    sync_connection_wrapper::SyncConnectionWrapper,
 };
 
 use crate::common::{Database, Kind};
@@ -48,12 +49,17 @@ impl Fixture {
 
     pub async fn unmigrated(kind: Kind, clock: Clock) -> Self {
         let database = Database::create(kind).await;
-        let store = Store::connect(settings(&database.url), clock.clone()).await.unwrap();
+        let store = Store::connect(&settings(&database.url), clock.clone()).await.unwrap();
         Self { store, clock, database }
     }
 
     pub async fn conn(&self) -> Conn {
         self.store.conn().await.unwrap()
+    }
+
+    /// Runs `work` in a transaction and commits it. What is to fail runs in `store.tx`.
+    pub async fn write<T>(&self, work: impl AsyncFnOnce(&mut Tx) -> Result<T>) -> T {
+        self.store.tx(work).await.unwrap()
     }
 
     /// The rows of a query with one column `value` of text, read behind the store's back.
@@ -69,6 +75,15 @@ impl Fixture {
             Kind::Postgres => query.load(&mut self.postgres().await).await.unwrap(),
         };
         rows.into_iter().map(|row| row.value).collect()
+    }
+
+    /// What the database says against a statement, run behind the store's back.
+    pub async fn refusal(&self, sql: &str) -> String {
+        let refused = match self.database.kind {
+            Kind::Sqlite => self.sqlite().await.batch_execute(sql).await,
+            Kind::Postgres => self.postgres().await.batch_execute(sql).await,
+        };
+        refused.expect_err(sql).to_string()
     }
 
     /// How the database would answer a query, as it says itself.
@@ -116,33 +131,33 @@ impl Fixture {
     /// An account, with nothing yet.
     pub async fn user(&self, name: &str) -> User {
         let user = user(name);
-        users::insert(&mut self.conn().await, &user).await.unwrap();
+        self.write(async |tx| users::insert(tx, &user).await).await;
         user
     }
 
     /// A session of the user, made so many seconds after [`NOW`], that ends an hour later.
     pub async fn session(&self, user: &User, seconds: i64) -> Session {
         let session = session(user.id, seconds);
-        sessions::insert(&mut self.conn().await, &session).await.unwrap();
+        self.write(async |tx| sessions::insert(tx, &session).await).await;
         session
     }
 
     pub async fn refresh_token(&self, session: &Session, number: u16) -> RefreshToken {
         let token = refresh_token(session.id, number);
-        refresh_tokens::insert(&mut self.conn().await, &token).await.unwrap();
+        self.write(async |tx| refresh_tokens::insert(tx, &token).await).await;
         token
     }
 
     /// A key of the user, made so many seconds after [`NOW`], without a secret.
     pub async fn key(&self, user: &User, seconds: i64) -> ApiKey {
         let key = key(user.id, seconds);
-        api_keys::insert(&mut self.conn().await, &key).await.unwrap();
+        self.write(async |tx| api_keys::insert(tx, &key).await).await;
         key
     }
 
     pub async fn secret(&self, key: &ApiKey, number: u16) -> Secret {
         let secret = secret(key.id, number);
-        api_keys::insert_secret(&mut self.conn().await, &secret).await.unwrap();
+        self.write(async |tx| api_keys::insert_secret(tx, &secret).await).await;
         secret
     }
 }
@@ -228,6 +243,12 @@ pub fn digest(number: u16) -> Digest {
 #[track_caller]
 pub fn same(left: impl Debug, right: impl Debug) {
     assert_eq!(format!("{left:?}"), format!("{right:?}"));
+}
+
+/// Expects that the database found the data wrong.
+#[track_caller]
+pub fn expect_refusal<T: Debug>(result: &Result<T>) {
+    assert!(matches!(result, Err(countersign::store::Error::Refused(_))), "{result:?}");
 }
 
 /// Expects a row that has been there before.

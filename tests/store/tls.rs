@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::Command};
 
 use countersign::{
-    store::{ConnectError, Store, users},
+    store::{ConnectError, Settings, Store, users},
     types::Clock,
 };
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ fn url(database: &Database, host: Option<&str>, parameters: &str) -> String {
 }
 
 async fn connect(url: &str) -> Result<Store, ConnectError> {
-    Store::connect(settings(url), Clock::System).await
+    Store::connect(&settings(url), Clock::System).await
 }
 
 /// Whether the service's connections to the database are encrypted; expects there to be one, and them to be alike.
@@ -84,10 +84,12 @@ async fn encrypted(database: &Database) -> bool {
 async fn works(database: &Database, url: &str) -> bool {
     let store = connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     store.migrate().await.unwrap();
-    let mut conn = store.conn().await.unwrap();
     let ann = user(&format!("u{}", url.len()));
-    users::insert(&mut conn, &ann).await.unwrap();
-    users::delete(&mut conn, ann.id).await.unwrap();
+    let written = store.tx(async |tx| {
+        users::insert(tx, &ann).await?;
+        users::delete(tx, ann.id).await
+    });
+    assert_eq!(written.await.unwrap(), 1);
     encrypted(database).await
 }
 
@@ -233,7 +235,28 @@ async fn a_bad_parameter_is_named_and_the_password_is_not() {
     ];
     for (parameters, words) in cases {
         let error = refused(&url(&database, None, &parameters), &words).await;
-        assert!(matches!(error, ConnectError::Url(_)), "{error:?}");
+        assert!(matches!(&error, ConnectError::Url { key: "database.url", .. }), "{error:?}");
+        assert!(error.to_string().starts_with("database.url: "), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_parameter_of_the_direct_url_is_its_own() {
+    // S57
+    let database = Database::create(Kind::Postgres).await;
+    let direct_urls = [
+        url(&database, None, "sslmode=verify-fool"),
+        url(&database, None, "sslmode=verify-full&sslrootcert=/nowhere/ca.pem"),
+        format!("postgres://postgres:{CANARY}@127.0.0.1:port/postgres"),
+        "sqlite://countersign.db".to_owned(),
+    ];
+    for direct_url in direct_urls {
+        let settings = Settings { direct_url: direct_url.as_str().into(), ..settings(&database.url) };
+        let error =
+            Store::connect(&settings, Clock::System).await.err().unwrap_or_else(|| panic!("{direct_url}"));
+        assert!(matches!(&error, ConnectError::Url { key: "database.direct_url", .. }), "{error:?}");
+        assert!(error.to_string().starts_with("database.direct_url: "), "{error}");
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign::store::{Conn, Error, Store, api_keys, sessions, users};
+use countersign::{
+    store::{Conn, Error, Settings, Store, Tx, api_keys, sessions, users},
+    types::Clock,
+};
 use tokio::{sync::Barrier, time::timeout};
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, at, expect_conflict, user},
+    support::{Fixture, at, expect_conflict, same, settings, user},
 };
 
 /// Far longer than anything here takes, far shorter than a stuck test.
@@ -195,7 +198,7 @@ on_both! {
 /// Reads a name under a lock, waits, and adds a letter to it.
 async fn add_letter<L>(store: Store, barrier: Arc<Barrier>, lock: L)
 where
-    L: AsyncFn(&mut Conn) -> String,
+    L: AsyncFn(&mut Tx) -> String,
 {
     barrier.wait().await;
     let mut tx = store.begin().await.unwrap();
@@ -216,17 +219,17 @@ on_both! {
         let barrier = Arc::new(Barrier::new(8));
         // The user, the key or the session: whatever is locked, no letter is lost.
         for which in ["user", "key", "session"] {
-            users::set_name(&mut fixture.conn().await, ann.id, "", at(0)).await.unwrap();
+            fixture.write(async |tx| users::set_name(tx, ann.id, "", at(0)).await).await;
             let tasks: Vec<_> = (0..8)
                 .map(|_| {
                     let barrier = barrier.clone();
-                    let lock = async move |conn: &mut Conn| {
+                    let lock = async move |tx: &mut Tx| {
                         match which {
-                            "user" => return users::lock(conn, ann.id).await.unwrap().unwrap().name,
-                            "key" => drop(api_keys::lock(conn, ann.id, key.id).await.unwrap().unwrap()),
-                            _ => drop(sessions::touch(conn, session.id, at(1)).await.unwrap().unwrap()),
+                            "user" => return users::lock(tx, ann.id).await.unwrap().unwrap().name,
+                            "key" => drop(api_keys::lock(tx, ann.id, key.id).await.unwrap().unwrap()),
+                            _ => drop(sessions::touch(tx, session.id, at(1)).await.unwrap().unwrap()),
                         }
-                        name(conn).await
+                        name(tx).await
                     };
                     tokio::spawn(add_letter(fixture.store.clone(), barrier, lock))
                 })
@@ -236,6 +239,42 @@ on_both! {
             }
             assert_eq!(name(&mut fixture.conn().await).await, "x".repeat(8), "{which}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_who_gives_way_does_not_wait_for_a_lock_and_the_next_does() {
+    let fixture = Fixture::new(Kind::Postgres).await;
+    let ann = fixture.user("ann").await;
+    // One connection, so that it is the same that waits afterwards.
+    let narrow = Settings { max_connections: 1, ..settings(&fixture.database.url) };
+    let store = Store::connect(&narrow, Clock::System).await.unwrap();
+    let mut holder = fixture.store.begin().await.unwrap();
+    users::lock(&mut holder, ann.id).await.unwrap();
+    let gave_up = store.tx(async |tx| {
+        tx.give_way().await?;
+        users::lock(tx, ann.id).await
+    });
+    let gave_up = timeout(Duration::from_secs(2), gave_up).await.expect("no long wait");
+    assert!(matches!(gave_up, Err(Error::Unavailable(_))), "{gave_up:?}");
+
+    let waiter = tokio::spawn(async move { store.tx(async |tx| users::lock(tx, ann.id).await).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiter.is_finished());
+    holder.commit().await.unwrap();
+    assert!(timeout(SOON, waiter).await.expect("its turn").unwrap().unwrap().is_some());
+}
+
+on_both! {
+    async fn who_gives_way_still_writes(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let ann = fixture.user("ann").await;
+        let renamed = fixture.write(async |tx| {
+            tx.give_way().await?;
+            users::set_name(tx, ann.id, "later", at(1)).await
+        });
+        same(renamed.await, users::find(&mut fixture.conn().await, ann.id).await.unwrap());
+        assert_eq!(fixture.count("users WHERE name = 'later'").await, 1);
     }
 }
 

@@ -1,9 +1,11 @@
 //! `store::users`
 
-use std::time::Duration;
-
 use countersign::{
-    store::users,
+    store::{
+        api_keys,
+        changes::{self, Change},
+        users,
+    },
     types::{Email, UserId, password::PasswordHash},
 };
 
@@ -26,7 +28,7 @@ on_both! {
         bare.name = String::new();
         bare.scopes = scopes(&[]);
         for user in [&full, &bare] {
-            users::insert(&mut conn, user).await.unwrap();
+            fixture.write(async |tx| users::insert(tx, user).await).await;
             let read = users::find(&mut conn, user.id).await.unwrap().unwrap();
             same(&read, user);
             // It shows nothing of itself.
@@ -55,11 +57,10 @@ on_both! {
     async fn an_address_has_one_account(database: Kind) {
         let fixture = Fixture::new(database).await;
         let first = fixture.user("ann").await;
-        let mut conn = fixture.conn().await;
-        expect_conflict(&users::insert(&mut conn, &user("ann")).await);
+        expect_conflict(&fixture.store.tx(async |tx| users::insert(tx, &user("ann")).await).await);
         let mut same_id = user("bob");
         same_id.id = first.id;
-        expect_conflict(&users::insert(&mut conn, &same_id).await);
+        expect_conflict(&fixture.store.tx(async |tx| users::insert(tx, &same_id).await).await);
         assert_eq!(fixture.count("users").await, 1);
     }
 }
@@ -72,11 +73,11 @@ on_both! {
         let nobody = UserId::generate(at(0));
         let hash = PasswordHash::new("$argon2id$other".to_owned());
         assert!(users::find(&mut conn, nobody).await.unwrap().is_none());
-        assert!(users::lock(&mut conn, nobody).await.unwrap().is_none());
-        assert!(users::set_name(&mut conn, nobody, "x", at(1)).await.unwrap().is_none());
-        assert_eq!(users::set_password(&mut conn, nobody, &hash, at(1)).await.unwrap(), 0);
-        assert_eq!(users::rehash_password(&mut conn, nobody, &hash).await.unwrap(), 0);
-        assert_eq!(users::delete(&mut conn, nobody).await.unwrap(), 0);
+        assert!(fixture.write(async |tx| users::lock(tx, nobody).await).await.is_none());
+        assert!(fixture.write(async |tx| users::set_name(tx, nobody, "x", at(1)).await).await.is_none());
+        assert_eq!(fixture.write(async |tx| users::set_password(tx, nobody, &hash, at(1)).await).await, 0);
+        assert_eq!(fixture.write(async |tx| users::rehash_password(tx, nobody, &hash).await).await, 0);
+        assert_eq!(fixture.write(async |tx| users::delete(tx, nobody).await).await, 0);
     }
 }
 
@@ -97,17 +98,17 @@ on_both! {
         let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
         let mut conn = fixture.conn().await;
 
-        let renamed = users::set_name(&mut conn, ann.id, "Ann", at(1)).await.unwrap().unwrap();
+        let renamed = fixture.write(async |tx| users::set_name(tx, ann.id, "Ann", at(1)).await).await.unwrap();
         assert_eq!((renamed.name.as_str(), renamed.update_time), ("Ann", at(1)));
         same(users::find(&mut conn, ann.id).await.unwrap(), Some(&renamed));
 
         let hash = PasswordHash::new("$argon2id$new".to_owned());
-        assert_eq!(users::set_password(&mut conn, ann.id, &hash, at(2)).await.unwrap(), 1);
+        assert_eq!(fixture.write(async |tx| users::set_password(tx, ann.id, &hash, at(2)).await).await, 1);
         let read = users::find(&mut conn, ann.id).await.unwrap().unwrap();
         assert_eq!((read.password_hash.unwrap().expose(), read.update_time), ("$argon2id$new", at(2)));
 
         let hash = PasswordHash::new("$argon2id$stronger".to_owned());
-        assert_eq!(users::rehash_password(&mut conn, ann.id, &hash).await.unwrap(), 1);
+        assert_eq!(fixture.write(async |tx| users::rehash_password(tx, ann.id, &hash).await).await, 1);
         let read = users::find(&mut conn, ann.id).await.unwrap().unwrap();
         assert_eq!((read.password_hash.unwrap().expose(), read.update_time), ("$argon2id$stronger", at(2)));
 
@@ -125,17 +126,16 @@ on_both! {
             let key = fixture.key(user, i64::from(number)).await;
             fixture.secret(&key, number).await;
         }
-        let mut conn = fixture.conn().await;
-        let ended = countersign::store::changes::Change::UserChanged(ann.id);
-        countersign::store::changes::insert(&mut conn, ended, at(0), at(0) + Duration::from_mins(1)).await.unwrap();
+        let ended = [Change::UserChanged(ann.id)];
+        fixture.write(async |tx| changes::insert(tx, &ended, at(0), at(60)).await).await;
 
-        assert_eq!(users::delete(&mut conn, ann.id).await.unwrap(), 1);
+        assert_eq!(fixture.write(async |tx| users::delete(tx, ann.id).await).await, 1);
         for table in ["users", "sessions", "refresh_tokens", "api_keys", "api_key_secrets"] {
             assert_eq!(fixture.count(table).await, 1, "{table}");
         }
         // What other replicas must learn stays.
         assert_eq!(fixture.count("changes").await, 1);
-        let left = countersign::store::api_keys::find_by_secret(&mut conn, digest(3)).await.unwrap();
-        assert_eq!(left.unwrap().2.id, bob.id);
+        let left = api_keys::find_by_secret(&mut fixture.conn().await, digest(3)).await.unwrap();
+        assert_eq!(left.unwrap().1.user_id, bob.id);
     }
 }
