@@ -26,8 +26,8 @@ impl Usage {
         // A panic elsewhere cannot leave a note half made.
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.len() < MAX_NOTED || notes.contains_key(&key_id) {
-            let noted = notes.entry(key_id).or_insert(time);
-            *noted = time.max(*noted);
+            let latest = notes.entry(key_id).or_insert(time);
+            *latest = time.max(*latest);
         }
     }
 
@@ -52,7 +52,9 @@ impl Domain {
                 Ok::<_, Error>(())
             });
             if let Err(error) = written.await {
-                notes.into_iter().for_each(|(key_id, time)| self.usage.record(key_id, time));
+                for (key_id, time) in notes {
+                    self.usage.record(key_id, time);
+                }
                 return Err(error);
             }
             notes.drain(..notes.len().min(BATCH));

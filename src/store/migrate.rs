@@ -62,11 +62,11 @@ impl Store {
         match &self.database {
             Database::Postgres { direct, .. } => {
                 let mut conn = postgres(direct).await?;
-                pending::<Pg>(POSTGRES, &applied(versions.load(&mut conn).await)?)
+                pending::<Pg>(&POSTGRES, &applied(versions.load(&mut conn).await)?)
             }
             Database::Sqlite { path, .. } => {
                 let mut conn = sqlite(path).await?;
-                pending::<Sqlite>(SQLITE, &applied(versions.load(&mut conn).await)?)
+                pending::<Sqlite>(&SQLITE, &applied(versions.load(&mut conn).await)?)
             }
         }
     }
@@ -82,7 +82,7 @@ fn applied(versions: QueryResult<Vec<String>>) -> Result<Vec<String>> {
     }
 }
 
-fn pending<DB: Backend>(source: impl MigrationSource<DB>, applied: &[String]) -> Result<Vec<String>> {
+fn pending<DB: Backend>(source: &impl MigrationSource<DB>, applied: &[String]) -> Result<Vec<String>> {
     let mut all = source.migrations().map_err(|e| Error::Refused(e.to_string()))?;
     all.retain(|migration| !applied.contains(&migration.name().version().to_string()));
     all.sort_by_key(|migration| migration.name().to_string());

@@ -42,21 +42,12 @@ fn claims(token: &str, key: &pb::VerificationKey) -> Value {
 
 /// Copies the signing key of one database into another, where it begins to sign after so many seconds.
 async fn add_key(from: &Database, to: &Database, generation: i32, after: i64) {
-    let hex = match from.kind {
-        Kind::Sqlite => "hex(public_key)",
-        Kind::Postgres => "encode(public_key, 'hex')",
-    };
-    let columns = format!("SELECT kid || ' ' || secret_sealed || ' ' || {hex} FROM signing_keys");
-    let row = from.query_text(&columns).await.remove(0);
-    let [kid, sealed, hex] = row.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let public = match to.kind {
-        Kind::Sqlite => format!("X'{hex}'"),
-        Kind::Postgres => format!("'\\x{hex}'"),
-    };
+    let row = from.query_text("SELECT kid || ' ' || secret_sealed FROM signing_keys").await.remove(0);
+    let (kid, sealed) = row.split_once(' ').unwrap();
     let begin = to.time(Time::from_micros(START + after * 1_000_000));
     to.execute(&format!(
-        "INSERT INTO signing_keys (generation, kid, public_key, secret_sealed, not_before_time)
-         VALUES ({generation}, '{kid}', {public}, '{sealed}', {begin})"
+        "INSERT INTO signing_keys (generation, kid, secret_sealed, not_before_time)
+         VALUES ({generation}, '{kid}', '{sealed}', {begin})"
     ))
     .await;
 }

@@ -206,6 +206,7 @@ pub fn refresh_token(session_id: SessionId, number: u16) -> RefreshToken {
     RefreshToken {
         digest: digest(number),
         session_id,
+        predecessor: number.checked_sub(1).map(digest),
         create_time: at(0),
         used_time: None,
         successor_sealed: None,
