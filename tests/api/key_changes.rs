@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use crate::{
     common::Kind,
     on_both,
-    support::{EMAIL, PASSWORD, Server, Setup, after_start, bearer, expect_invalid, expect_status},
+    support::{Server, Setup, after_start, bearer, expect_invalid, expect_status},
 };
 
 const DAY: i64 = 24 * 60 * 60;
