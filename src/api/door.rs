@@ -1,5 +1,5 @@
 //! Which door a call came through, and how a layer that answers before any handler does answers there. It decides nothing
-//! about the call; [`super::limits`] and the fallback for unknown paths ask it.
+//! about the call; [`super::guard`] and the fallback for unknown paths ask it.
 
 use axum::{
     extract::Request,

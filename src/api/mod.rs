@@ -9,9 +9,9 @@ pub mod codec;
 mod convert;
 mod door;
 mod fault;
+mod guard;
 mod health;
 mod key_service;
-mod limits;
 mod openapi;
 pub mod pb;
 mod rest;
@@ -59,8 +59,8 @@ pub fn doors(
     let keys = Keys::new(domain.clone());
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let mut services = Routes::from(Router::new())
-        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.message))
-        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.message))
+        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
         .add_service(health_service);
     if config.reflection {
         let reflection = || {
@@ -70,8 +70,8 @@ pub fn doors(
         };
         services = services.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
     }
-    let grpc = limits::canonical_errors(services.into_axum_router());
+    let grpc = guard::canonical_errors(services.into_axum_router());
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
     let app = rest::routes(&pool, &grpc).merge(grpc.layer(GrpcWebLayer::new())).fallback(rest::not_found);
-    Ok(Doors { router: limits::guard(app, &config.cors_origins, &limits), health })
+    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), health })
 }
