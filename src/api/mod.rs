@@ -40,6 +40,8 @@ pub use health::Health;
 pub struct Doors {
     /// Answers every request.
     pub router: Router,
+    /// What a connection to them may take.
+    pub limits: Limits,
     /// Tells the health service.
     pub health: Health,
 }
@@ -73,5 +75,5 @@ pub fn doors(
     let grpc = guard::canonical_errors(services.into_axum_router());
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
     let app = rest::routes(&pool, &grpc).merge(grpc.layer(GrpcWebLayer::new())).fallback(rest::not_found);
-    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), health })
+    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits, health })
 }

@@ -1,6 +1,6 @@
 //! REST: one route for each `google.api.http` annotation of the protos, answered by calling the gRPC router in process, so
-//! that a new RPC needs no code here and every caller passes the same layers and handlers. Limits, content types and
-//! credentials belong to the layers around it.
+//! that a new RPC needs no code here and every caller reaches the same handlers. Limits and content types belong to
+//! `guard`, which has read the body by now; credentials to the handlers.
 
 mod binding;
 mod dynamic;
@@ -10,20 +10,19 @@ mod query;
 mod tests;
 
 use std::{
-    error::Error,
     future::{Ready, ready},
     sync::Arc,
 };
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts, uri::PathAndQuery},
     response::{IntoResponse, Response},
     routing::{MethodFilter, get, on},
 };
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
@@ -37,9 +36,6 @@ use super::{
 };
 
 pub(super) use self::binding::{Binding, bindings};
-
-/// Bytes of a body that are read (S60).
-const BODY_LIMIT: usize = 64 * 1024;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
@@ -140,7 +136,9 @@ impl Route {
 
     /// Makes the RPC's request of the path, and of the query (GET) or the body.
     async fn read(&self, parts: &mut Parts, body: Body) -> Result<DynamicMessage, Problem> {
-        let body = json::object(&to_bytes(body, BODY_LIMIT).await.map_err(|error| unread(&error))?)?;
+        // The guard collected it: it is all here.
+        let body = body.collect().await.map_err(|_| Problem::from(ErrorReason::Internal))?.to_bytes();
+        let body = json::object(&body)?;
         let mut object = query::object(&self.binding, parts.uri.query().unwrap_or_default())?;
         if self.binding.has_body {
             object = body;
@@ -192,18 +190,6 @@ fn mask_of(field: &FieldDescriptor, input: &MessageDescriptor, body: &Object) ->
 fn refuse(names: impl IntoIterator<Item = impl Into<String>>, why: &str) -> Problem {
     let violation = |name: _| Violation { field: Into::into(name), description: why.to_owned() };
     Problem::invalid(names.into_iter().take(json::MAX_FAULTS).map(violation).collect())
-}
-
-/// Why a body could not be read: it is too large, or its sender broke off.
-fn unread(error: &axum::Error) -> Problem {
-    let mut source: Option<&dyn Error> = Some(error);
-    while let Some(error) = source {
-        if error.is::<LengthLimitError>() {
-            return ErrorReason::TooLarge.into();
-        }
-        source = error.source();
-    }
-    Problem::new(ErrorReason::InvalidField, "the body could not be read")
 }
 
 fn metadata(mut headers: HeaderMap) -> HeaderMap {
