@@ -9,10 +9,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    future::{Ready, ready},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -68,17 +65,6 @@ pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Router {
         router = router.route(&path, on(filter, async move |request: Request| route.answer(request).await));
     }
     router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed))
-}
-
-/// Answers at paths where there is nothing, in the caller's own protocol.
-pub fn not_found(mut headers: HeaderMap) -> Ready<Response> {
-    let content_type = headers.remove(header::CONTENT_TYPE);
-    ready(match content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        Some(content_type) => {
-            ([(header::CONTENT_TYPE, content_type)], Problem::unknown_rpc()).into_response()
-        }
-        None => Problem::new(ErrorReason::NotFound, "there is nothing at this path").into_response(),
-    })
 }
 
 /// What can be known of a route before a request comes.
