@@ -74,6 +74,6 @@ pub fn doors(
     }
     let grpc = guard::canonical_errors(services.into_axum_router());
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-    let app = rest::routes(&pool, &grpc).merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
+    let app = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
     Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits, health })
 }

@@ -9,7 +9,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Router,
@@ -25,7 +25,7 @@ use prost_reflect::{
 };
 use tonic::{client::Grpc, metadata::MetadataMap};
 
-use self::{dynamic::Dynamic, json::Object};
+use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
     openapi,
     pb::ErrorReason,
@@ -55,16 +55,19 @@ const NOT_METADATA: [header::HeaderName; 15] = [
     header::UPGRADE,
 ];
 
-/// The REST door to `grpc`, and `/openapi.json`. Every unary RPC of `pool` that has an annotation has a route.
-pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Router {
+/// The REST door to `grpc`, and `/openapi.json`. Every RPC of `pool` that has an annotation has a route.
+///
+/// # Errors
+/// When a route cannot be made of an annotation: a fault of the protos.
+pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Result<Router, Box<dyn Error + Send + Sync>> {
     let mut router = Router::new().route("/openapi.json", get(async || (JSON, openapi::DOCUMENT)));
-    for binding in bindings(pool) {
-        let Ok(filter) = MethodFilter::try_from(binding.verb.clone()) else { continue };
+    for binding in bindings(pool)? {
+        let filter = MethodFilter::try_from(binding.verb.clone())?;
         let path = binding.path.clone();
-        let Some(route) = Route::new(binding, grpc.clone()).map(Arc::new) else { continue };
+        let route = Arc::new(Route::new(binding, grpc.clone())?);
         router = router.route(&path, on(filter, async move |request: Request| route.answer(request).await));
     }
-    router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed))
+    Ok(router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed)))
 }
 
 /// What can be known of a route before a request comes.
@@ -79,13 +82,13 @@ struct Route {
 }
 
 impl Route {
-    fn new(binding: Binding, grpc: Router) -> Option<Self> {
+    fn new(binding: Binding, grpc: Router) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (method, input) = (&binding.method, binding.method.input());
-        let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        Some(Self {
+        let field = |name| input.get_field_by_name(name).ok_or_else(|| Unbound::from(method));
+        Ok(Self {
             grpc,
-            rpc: rpc.parse().ok()?,
-            path_fields: binding.path_fields().map(|n| input.get_field_by_name(n)).collect::<Option<_>>()?,
+            rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
+            path_fields: binding.path_fields().map(field).collect::<Result<_, _>>()?,
             mask: binding.mask(),
             output: method.output(),
             input,

@@ -39,7 +39,8 @@ fn door() -> (Router, Arc<Mutex<Seen>>) {
             let (parts, body) = request.into_parts();
             let rpc = parts.uri.path().to_owned();
             let frame = body.collect().await.unwrap().to_bytes();
-            let method = bindings(&pool).map(|b| b.method).find(|m| rpc.ends_with(m.name())).unwrap();
+            let mut methods = bindings(&pool).unwrap().into_iter().map(|binding| binding.method);
+            let method = methods.find(|method| rpc.ends_with(method.name())).unwrap();
             let message = DynamicMessage::decode(method.input(), &frame[5..]).unwrap();
             let message = serde_json::to_value(&message).unwrap();
             let peer = parts.extensions.get().copied();
@@ -53,7 +54,7 @@ fn door() -> (Router, Arc<Mutex<Seen>>) {
             answer
         })
     };
-    (routes(&pool, &grpc).fallback(door::not_found), seen)
+    (routes(&pool, &grpc).unwrap().fallback(door::not_found), seen)
 }
 
 async fn ask(door: &Router, verb: &str, uri: &str, body: impl Into<Body>) -> Answer {
@@ -78,8 +79,7 @@ fn field(answer: &Answer) -> &str {
 fn every_rpc_has_a_route() {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
     let methods = pool.services().map(|service| service.methods().count()).sum::<usize>();
-    let routes = bindings(&pool).filter_map(|binding| Route::new(binding, Router::new())).count();
-    assert_eq!((routes, methods), (20, 20));
+    assert_eq!((bindings(&pool).unwrap().len(), methods), (20, 20));
 }
 
 #[tokio::test]
