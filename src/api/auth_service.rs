@@ -3,48 +3,39 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::{
-    caller::{self, TrustedProxies},
+    Answer,
+    caller::Callers,
     convert::{self, Mask, field},
     pb::{self, auth_service_server::AuthService},
 };
 use crate::{
-    domain::{Client, Domain, Error, NewAccount, Result, access::SignedIn},
+    domain::{Domain, Error, NewAccount, Result},
     types::{DisplayName, Email, Invalid, Password, Scopes, SessionId},
 };
 
 /// The most questions in a batch.
 const MAX_BATCH: usize = 100;
 
-type Answer<T> = Result<Response<T>, Status>;
-
 /// People: accounts, sessions and tokens; and the question that other services ask.
 pub struct Auth {
     domain: Arc<Domain>,
-    proxies: TrustedProxies,
+    callers: Callers,
 }
 
 impl Auth {
     /// Handlers over these use cases.
-    pub fn new(domain: Arc<Domain>, proxies: TrustedProxies) -> Self {
-        Self { domain, proxies }
-    }
-
-    fn client<T>(&self, request: &Request<T>) -> Client {
-        caller::client(request, &self.proxies)
-    }
-
-    async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
-        self.domain.authenticate_user(caller::credential(request)?).await
+    pub fn new(domain: Arc<Domain>, callers: Callers) -> Self {
+        Self { domain, callers }
     }
 }
 
 #[tonic::async_trait]
 impl AuthService for Auth {
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Answer<pb::TokenResponse> {
-        let client = self.client(&request);
+        let client = self.callers.client(&request);
         let request = request.into_inner();
         let new = NewAccount {
             email: field("email", Email::parse(&request.email))?,
@@ -56,7 +47,7 @@ impl AuthService for Auth {
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::TokenResponse> {
-        let client = self.client(&request);
+        let client = self.callers.client(&request);
         let request = request.into_inner();
         let email = field("email", Email::parse(&request.email))?;
         let password = field("password", Password::parse(&request.password))?;
@@ -73,20 +64,20 @@ impl AuthService for Auth {
         if let Some(token) = &request.get_ref().refresh_token {
             self.domain.logout_by_refresh_token(token).await?;
         } else {
-            let caller = self.user(&request).await?;
+            let caller = self.callers.user(&request).await?;
             self.domain.logout(caller).await?;
         }
         Ok(Response::new(pb::LogoutResponse {}))
     }
 
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Answer<pb::User> {
-        let caller = self.domain.authenticate(caller::credential(&request)?).await?;
+        let caller = self.callers.any(&request).await?;
         let user = self.domain.get_user(caller.user_id()).await?;
         Ok(Response::new(convert::user(user)))
     }
 
     async fn update_me(&self, request: Request<pb::UpdateMeRequest>) -> Answer<pb::User> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let mask = Mask::parse(request.update_mask.as_ref(), &["name"])?;
         let user = if mask.changes("name", request.name.is_some()) {
@@ -99,7 +90,7 @@ impl AuthService for Auth {
     }
 
     async fn delete_me(&self, request: Request<pb::DeleteMeRequest>) -> Answer<pb::DeleteMeResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let password = request.into_inner().password;
         let password = password.map(|text| field("password", Password::parse(&text))).transpose()?;
         self.domain.delete_user(caller.user_id, password).await?;
@@ -110,7 +101,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::ChangePasswordRequest>,
     ) -> Answer<pb::ChangePasswordResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let current = field("current_password", Password::parse(&request.current_password))?;
         let new = field("new_password", Password::parse(&request.new_password))?;
@@ -122,7 +113,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Answer<pb::ListSessionsResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let size = convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token)?.map(SessionId);
@@ -136,7 +127,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::RevokeSessionRequest>,
     ) -> Answer<pb::RevokeSessionResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let id = request.get_ref().session_id.parse().map_err(|_| Error::NotFound("session"))?;
         self.domain.revoke_session(caller.user_id, id).await?;
         Ok(Response::new(pb::RevokeSessionResponse {}))
@@ -146,7 +137,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::RevokeAllSessionsRequest>,
     ) -> Answer<pb::RevokeAllSessionsResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let keep = request.get_ref().keep_current.then_some(caller.session_id);
         let revoked = self.domain.revoke_all_sessions(caller.user_id, keep).await?;
         let revoked_count = i32::try_from(revoked).unwrap_or(i32::MAX);

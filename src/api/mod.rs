@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
-use tonic::service::Routes;
+use tonic::{Response, Status, service::Routes};
 use tonic_web::GrpcWebLayer;
 
 use self::{
     auth_service::Auth,
-    caller::TrustedProxies,
+    caller::{Callers, TrustedProxies},
     key_service::Keys,
     pb::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
     server::Limits,
@@ -46,6 +46,9 @@ pub struct Doors {
     pub health: Health,
 }
 
+/// A handler's answer.
+type Answer<T> = Result<Response<T>, Status>;
+
 /// Opens the doors to these use cases.
 ///
 /// # Errors
@@ -57,8 +60,9 @@ pub fn doors(
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let (health, health_service) = health::health();
-    let auth = Auth::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
-    let keys = Keys::new(domain.clone());
+    let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
+    let auth = Auth::new(domain.clone(), callers.clone());
+    let keys = Keys::new(domain.clone(), callers);
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let mut services = Routes::from(Router::new())
         .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
