@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tonic::{Request, Response};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     caller::Callers,
     convert::{self, Mask, field},
     pb::{self, auth_service_server::AuthService},
+    status::Problem,
 };
 use crate::{
     domain::{Domain, Error, NewAccount, Result},
@@ -18,6 +19,9 @@ use crate::{
 
 /// The most questions in a batch.
 const MAX_BATCH: usize = 100;
+
+/// How many of a batch are looked up at once. All of them would take every connection that the database has for us.
+const BATCH_AT_ONCE: usize = 8;
 
 /// People: accounts, sessions and tokens; and the question that other services ask.
 pub struct Auth {
@@ -166,13 +170,15 @@ impl AuthService for Auth {
             convert::scopes(&format!("requests[{at}].required_scopes"), &request.required_scopes)
         };
         let required: Vec<Scopes> = requests.iter().enumerate().map(required).collect::<Result<_>>()?;
-        let questions = requests
+        let questions: Vec<_> = requests
             .iter()
             .zip(&required)
-            .map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes));
-        // One that cannot be answered has no status; the others are answered all the same.
-        let answers = join_all(questions).await.into_iter();
-        let responses = answers.map(|answer| answer.map(convert::validation).unwrap_or_default()).collect();
+            .map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes))
+            .collect();
+        let answers: Vec<_> = stream::iter(questions).buffered(BATCH_AT_ONCE).collect().await;
+        // One that cannot be answered has no status, but a cause to be logged; the others are answered all the same.
+        let response = |answer: Result<_>| answer.map(convert::validation).map_err(Problem::from);
+        let responses = answers.into_iter().map(|answer| response(answer).unwrap_or_default()).collect();
         Ok(Response::new(pb::BatchValidateCredentialsResponse { responses }))
     }
 
