@@ -10,6 +10,20 @@ const FILES: [&str; 4] = [
     "countersign/v1/resources.proto",
 ];
 
+/// Messages with a password, a token or a key's secret in them. `src/api/pb.rs` prints them without (S57).
+const SECRET: [&str; 10] = [
+    "ChangePasswordRequest",
+    "CreateKeyResponse",
+    "DeleteMeRequest",
+    "LoginRequest",
+    "LogoutRequest",
+    "RefreshRequest",
+    "RegisterRequest",
+    "RotateKeyResponse",
+    "TokenResponse",
+    "ValidateCredentialRequest",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=migrations");
@@ -21,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .codec_path("crate::api::codec::Codec")
+        .skip_debug(SECRET.map(|message| format!(".countersign.v1.{message}")))
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

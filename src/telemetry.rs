@@ -1,6 +1,6 @@
 //! Logs, to standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +16,11 @@ pub fn init(config: &Telemetry) {
     for quiet in QUIET.iter().filter_map(|directive| directive.parse().ok()) {
         filter = filter.add_directive(quiet);
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let mut builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // On a terminal it is for NO_COLOR to say.
+    if !io::stderr().is_terminal() {
+        builder = builder.with_ansi(false);
+    }
     // An error means that logging was set up before, as in a test.
     let _ = match config.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),

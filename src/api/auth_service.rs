@@ -2,49 +2,44 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use tonic::{Request, Response, Status};
+use futures_util::{StreamExt, stream};
+use tonic::{Request, Response};
 
 use super::{
-    caller::{self, TrustedProxies},
+    Answer,
+    caller::Callers,
     convert::{self, Mask, field},
     pb::{self, auth_service_server::AuthService},
+    status::Problem,
 };
 use crate::{
-    domain::{Client, Domain, Error, NewAccount, Result, access::SignedIn},
+    domain::{Domain, Error, NewAccount, Result},
     types::{DisplayName, Email, Invalid, Password, Scopes, SessionId},
 };
 
 /// The most questions in a batch.
 const MAX_BATCH: usize = 100;
 
-type Answer<T> = Result<Response<T>, Status>;
+/// How many of a batch are looked up at once. All of them would take every connection that the database has for us.
+const BATCH_AT_ONCE: usize = 8;
 
 /// People: accounts, sessions and tokens; and the question that other services ask.
 pub struct Auth {
     domain: Arc<Domain>,
-    proxies: TrustedProxies,
+    callers: Callers,
 }
 
 impl Auth {
     /// Handlers over these use cases.
-    pub fn new(domain: Arc<Domain>, proxies: TrustedProxies) -> Self {
-        Self { domain, proxies }
-    }
-
-    fn client<T>(&self, request: &Request<T>) -> Client {
-        caller::client(request, &self.proxies)
-    }
-
-    async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
-        self.domain.authenticate_user(caller::credential(request)?).await
+    pub fn new(domain: Arc<Domain>, callers: Callers) -> Self {
+        Self { domain, callers }
     }
 }
 
 #[tonic::async_trait]
 impl AuthService for Auth {
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Answer<pb::TokenResponse> {
-        let client = self.client(&request);
+        let client = self.callers.client(&request);
         let request = request.into_inner();
         let new = NewAccount {
             email: field("email", Email::parse(&request.email))?,
@@ -56,7 +51,7 @@ impl AuthService for Auth {
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::TokenResponse> {
-        let client = self.client(&request);
+        let client = self.callers.client(&request);
         let request = request.into_inner();
         let email = field("email", Email::parse(&request.email))?;
         let password = field("password", Password::parse(&request.password))?;
@@ -73,20 +68,20 @@ impl AuthService for Auth {
         if let Some(token) = &request.get_ref().refresh_token {
             self.domain.logout_by_refresh_token(token).await?;
         } else {
-            let caller = self.user(&request).await?;
+            let caller = self.callers.user(&request).await?;
             self.domain.logout(caller).await?;
         }
         Ok(Response::new(pb::LogoutResponse {}))
     }
 
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Answer<pb::User> {
-        let caller = self.domain.authenticate(caller::credential(&request)?).await?;
+        let caller = self.callers.any(&request).await?;
         let user = self.domain.get_user(caller.user_id()).await?;
         Ok(Response::new(convert::user(user)))
     }
 
     async fn update_me(&self, request: Request<pb::UpdateMeRequest>) -> Answer<pb::User> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let mask = Mask::parse(request.update_mask.as_ref(), &["name"])?;
         let user = if mask.changes("name", request.name.is_some()) {
@@ -99,7 +94,7 @@ impl AuthService for Auth {
     }
 
     async fn delete_me(&self, request: Request<pb::DeleteMeRequest>) -> Answer<pb::DeleteMeResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let password = request.into_inner().password;
         let password = password.map(|text| field("password", Password::parse(&text))).transpose()?;
         self.domain.delete_user(caller.user_id, password).await?;
@@ -110,7 +105,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::ChangePasswordRequest>,
     ) -> Answer<pb::ChangePasswordResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let current = field("current_password", Password::parse(&request.current_password))?;
         let new = field("new_password", Password::parse(&request.new_password))?;
@@ -122,7 +117,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Answer<pb::ListSessionsResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let size = convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token)?.map(SessionId);
@@ -136,7 +131,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::RevokeSessionRequest>,
     ) -> Answer<pb::RevokeSessionResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let id = request.get_ref().session_id.parse().map_err(|_| Error::NotFound("session"))?;
         self.domain.revoke_session(caller.user_id, id).await?;
         Ok(Response::new(pb::RevokeSessionResponse {}))
@@ -146,7 +141,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::RevokeAllSessionsRequest>,
     ) -> Answer<pb::RevokeAllSessionsResponse> {
-        let caller = self.user(&request).await?;
+        let caller = self.callers.user(&request).await?;
         let keep = request.get_ref().keep_current.then_some(caller.session_id);
         let revoked = self.domain.revoke_all_sessions(caller.user_id, keep).await?;
         let revoked_count = i32::try_from(revoked).unwrap_or(i32::MAX);
@@ -175,13 +170,15 @@ impl AuthService for Auth {
             convert::scopes(&format!("requests[{at}].required_scopes"), &request.required_scopes)
         };
         let required: Vec<Scopes> = requests.iter().enumerate().map(required).collect::<Result<_>>()?;
-        let questions = requests
+        let questions: Vec<_> = requests
             .iter()
             .zip(&required)
-            .map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes));
-        // One that cannot be answered has no status; the others are answered all the same.
-        let answers = join_all(questions).await.into_iter();
-        let responses = answers.map(|answer| answer.map(convert::validation).unwrap_or_default()).collect();
+            .map(|(asked, scopes)| self.domain.validate(&asked.credential, scopes))
+            .collect();
+        let answers: Vec<_> = stream::iter(questions).buffered(BATCH_AT_ONCE).collect().await;
+        // One that cannot be answered has no status, but a cause to be logged; the others are answered all the same.
+        let response = |answer: Result<_>| answer.map(convert::validation).map_err(Problem::from);
+        let responses = answers.into_iter().map(|answer| response(answer).unwrap_or_default()).collect();
         Ok(Response::new(pb::BatchValidateCredentialsResponse { responses }))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Handlers of every door read it from the same request, so all doors agree. It is read on demand rather than by a layer:
 //! the hot path, which needs no caller, then pays nothing for it. Whether the credential is worth anything is
-//! `domain::access`'s to say.
+//! `domain::access`'s to say; [`Callers`] asks it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,9 +12,46 @@ use tonic::{Request, metadata::MetadataMap};
 use super::server::Peer;
 use crate::{
     crypto::api_key,
-    domain::{Client, Error},
+    domain::{Client, Domain, Error, Result, access::SignedIn, validate::Principal},
     types::Invalid,
 };
+
+/// Tells the handlers of all services who calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Callers {
+    domain: Arc<Domain>,
+    proxies: TrustedProxies,
+}
+
+impl Callers {
+    /// Asks these use cases, and believes these proxies.
+    pub fn new(domain: Arc<Domain>, proxies: TrustedProxies) -> Self {
+        Self { domain, proxies }
+    }
+
+    /// Where the call comes from.
+    pub fn client<T>(&self, request: &Request<T>) -> Client {
+        let metadata = request.metadata();
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        // A browser's gRPC-web client cannot set `user-agent`.
+        let user_agent =
+            ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
+        Client {
+            address: peer.map(|peer| self.proxies.client(peer, metadata)),
+            user_agent: user_agent.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The user whose access token is presented.
+    pub async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
+        self.domain.authenticate_user(credential(request)?).await
+    }
+
+    /// Whoever presents an access token or an API key.
+    pub async fn any<T>(&self, request: &Request<T>) -> Result<Principal> {
+        self.domain.authenticate(credential(request)?).await
+    }
+}
 
 /// Networks whose `x-forwarded-for` is believed (S12).
 #[derive(Debug, Clone, Default)]
@@ -47,21 +84,8 @@ impl TrustedProxies {
     }
 }
 
-/// The client of a request.
-pub fn client<T>(request: &Request<T>, proxies: &TrustedProxies) -> Client {
-    let metadata = request.metadata();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    // A browser's gRPC-web client cannot set `user-agent`.
-    let user_agent =
-        ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
-    Client {
-        address: peer.map(|peer| proxies.client(peer, metadata)),
-        user_agent: user_agent.unwrap_or_default().to_owned(),
-    }
-}
-
 /// The credential that a request presents, if any. Two are an error, never a choice.
-pub fn credential<T>(request: &Request<T>) -> Result<Option<&str>, Error> {
+fn credential<T>(request: &Request<T>) -> Result<Option<&str>> {
     let metadata = request.metadata();
     let presented = |name: &str| metadata.get_all(name).iter().count();
     if presented("authorization") + presented("x-api-key") > 1 {

@@ -40,7 +40,8 @@ where
 /// One direction of a [`Codec`].
 #[derive(Debug)]
 pub struct Half<M> {
-    /// Whether a message was decoded. A call and an answer are one message each; a second would go unseen.
+    /// Whether a message was decoded. A call is one message, and tonic does not see a second one of a caller's. The
+    /// same holds of answers here, since all RPCs are unary; one that streams will need another decoder.
     decoded: bool,
     message: PhantomData<M>,
 }

@@ -1,5 +1,5 @@
-//! Which door a call came through, and how a layer that answers before any handler does answers there. It decides nothing
-//! about the call; [`super::limits`] and the fallback for unknown paths ask it.
+//! Which door a call came through, and how what answers before any handler does answers there: the layers of
+//! [`super::guard`], which ask it, and [`not_found`], the router's fallback. It decides nothing about the call.
 
 use axum::{
     extract::Request,
@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::status::Problem;
+use super::{pb::ErrorReason, status::Problem};
 
 /// The content types of gRPC and gRPC-web, as tonic-web compares them.
 const GRPC: [&str; 6] = [
@@ -46,11 +46,7 @@ impl Door {
     pub fn answer(self, problem: Problem) -> Response {
         match self {
             Self::Rest => problem.into_response(),
-            Self::Grpc(content_type) => {
-                let mut response = problem.into_grpc_response();
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-                response
-            }
+            Self::Grpc(content_type) => typed(problem.into_grpc_response(), content_type),
         }
     }
 
@@ -63,6 +59,19 @@ impl Door {
             Self::Grpc(_) => message + FRAME,
         }
     }
+}
+
+/// Answers at paths where there is nothing.
+pub async fn not_found(request: Request) -> Response {
+    match Door::of(&request) {
+        Door::Rest => Problem::new(ErrorReason::NotFound, "there is nothing at this path").into_response(),
+        Door::Grpc(content_type) => typed(Problem::unknown_rpc(), content_type),
+    }
+}
+
+fn typed(mut response: Response, content_type: &'static str) -> Response {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// `/package.Service/Method`. No other path of ours has a dot inside its first segment and one more segment.
@@ -81,6 +90,9 @@ pub fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use tonic::{Code, Status};
+
     use super::*;
 
     #[test]
@@ -100,11 +112,7 @@ mod tests {
         for (path, content_type, door) in cases {
             let request =
                 Request::builder().uri(path).header(CONTENT_TYPE, content_type).version(Version::HTTP_2);
-            assert_eq!(
-                Door::of(&request.body(axum::body::Body::empty()).unwrap()),
-                door,
-                "{path} {content_type}"
-            );
+            assert_eq!(Door::of(&request.body(Body::empty()).unwrap()), door, "{path} {content_type}");
         }
     }
 
@@ -112,9 +120,28 @@ mod tests {
     fn grpc_proper_needs_http_2() {
         let ask = |content_type| {
             let request = Request::builder().uri("/a.B/C").header(CONTENT_TYPE, content_type);
-            Door::of(&request.body(axum::body::Body::empty()).unwrap())
+            Door::of(&request.body(Body::empty()).unwrap())
         };
         assert_eq!(ask("application/grpc"), Door::Rest);
         assert_eq!(ask("application/grpc-web"), Door::Grpc("application/grpc-web"));
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_each_door_says_so_in_its_own_way() {
+        let ask = |path: &str, content_type: &str| {
+            let request =
+                Request::builder().uri(path).header(CONTENT_TYPE, content_type).version(Version::HTTP_2);
+            not_found(request.body(Body::empty()).unwrap())
+        };
+        for content_type in ["application/grpc", "application/grpc-web+proto", "application/grpc-web-text"] {
+            let answer = ask("/a.B/C", content_type).await;
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.headers()[CONTENT_TYPE], content_type);
+            let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.code(), Code::Unimplemented);
+            assert_eq!(Problem::from_status(&status).reason, ErrorReason::NotFound);
+            assert_eq!(ask("/nope", content_type).await.status(), 404, "no RPC has such a path");
+        }
+        assert_eq!(ask("/a.B/C", "application/json").await.status(), 404);
     }
 }

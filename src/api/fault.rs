@@ -10,40 +10,45 @@ use crate::domain::Error;
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let detail = error.to_string();
-        let (reason, violation, retry_after) = match error {
-            Error::MissingCredential => (Reason::MissingCredential, None, None),
-            Error::InvalidCredential => (Reason::InvalidCredential, None, None),
-            Error::CredentialExpired => (Reason::CredentialExpired, None, None),
-            Error::CredentialRevoked => (Reason::CredentialRevoked, None, None),
-            Error::WrongEmailOrPassword => (Reason::WrongEmailOrPassword, None, None),
-            Error::RefreshTokenInvalid => (Reason::RefreshTokenInvalid, None, None),
-            Error::RefreshTokenReused => (Reason::RefreshTokenReused, None, None),
-            Error::InsufficientScope(_) => (Reason::InsufficientScope, None, None),
-            Error::AccountDisabled => (Reason::AccountDisabled, None, None),
-            Error::SessionRequired => (Reason::SessionRequired, None, None),
-            Error::RegistrationClosed => (Reason::RegistrationClosed, None, None),
-            Error::EmailAlreadyRegistered => (Reason::EmailAlreadyRegistered, None, None),
+        let reason = match &error {
+            Error::MissingCredential => Reason::MissingCredential,
+            Error::InvalidCredential => Reason::InvalidCredential,
+            Error::CredentialExpired => Reason::CredentialExpired,
+            Error::CredentialRevoked => Reason::CredentialRevoked,
+            Error::WrongEmailOrPassword => Reason::WrongEmailOrPassword,
+            Error::RefreshTokenInvalid => Reason::RefreshTokenInvalid,
+            Error::RefreshTokenReused => Reason::RefreshTokenReused,
+            Error::InsufficientScope(_) => Reason::InsufficientScope,
+            Error::AccountDisabled => Reason::AccountDisabled,
+            Error::SessionRequired => Reason::SessionRequired,
+            Error::RegistrationClosed => Reason::RegistrationClosed,
+            Error::EmailAlreadyRegistered => Reason::EmailAlreadyRegistered,
+            Error::InvalidField { .. } => Reason::InvalidField,
+            Error::PasswordTooCommon { .. } => Reason::PasswordTooCommon,
+            Error::NotFound(_) => Reason::NotFound,
+            Error::TooManyAttempts { .. } => Reason::TooManyAttempts,
+            Error::Overloaded { .. } => Reason::Overloaded,
+            Error::LimitReached(_) => Reason::LimitReached,
+            Error::StorageUnavailable(_) => Reason::StorageUnavailable,
+            Error::Internal(_) => Reason::Internal,
+        };
+        let mut problem = Self::new(reason, error.to_string());
+        match error {
             Error::InvalidField { field, description } => {
-                (Reason::InvalidField, Some(Violation { field, description }), None)
+                problem.violations.push(Violation { field, description });
             }
             Error::PasswordTooCommon { field, description } => {
-                (Reason::PasswordTooCommon, Some(Violation { field: field.to_owned(), description }), None)
+                problem.violations.push(Violation { field: field.to_owned(), description });
             }
-            Error::NotFound(_) => (Reason::NotFound, None, None),
-            Error::TooManyAttempts { retry_after } => (Reason::TooManyAttempts, None, Some(retry_after)),
-            Error::Overloaded { retry_after } => (Reason::Overloaded, None, Some(retry_after)),
-            Error::LimitReached(_) => (Reason::LimitReached, None, None),
-            Error::StorageUnavailable(cause) => {
-                tracing::warn!(%cause, "the database is not available");
-                (Reason::StorageUnavailable, None, None)
+            Error::TooManyAttempts { retry_after } | Error::Overloaded { retry_after } => {
+                problem.retry_after = Some(retry_after);
             }
-            Error::Internal(cause) => {
-                tracing::error!(%cause, "internal error");
-                (Reason::Internal, None, None)
-            }
-        };
-        Self { reason, detail, violations: violation.into_iter().collect(), retry_after }
+            // At every call while it is away, which would drown the log. `worker` tells when it goes and comes.
+            Error::StorageUnavailable(cause) => tracing::debug!(%cause, "the database is not available"),
+            Error::Internal(cause) => tracing::error!(%cause, "internal error"),
+            _ => {}
+        }
+        problem
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::{
-    caller,
+    Answer,
+    caller::Callers,
     convert::{self, Mask, field},
     pb::{self, key_service_server::KeyService},
 };
@@ -15,32 +16,26 @@ use crate::{
         Domain, Error, Result,
         keys::{KeyChange, NewKey},
     },
-    types::{Invalid, KeyId, KeyName, RateLimit, UserId},
+    types::{Invalid, KeyId, KeyName, RateLimit},
 };
 
-type Answer<T> = Result<Response<T>, Status>;
-
-/// API keys of the caller.
+/// API keys of the caller, who is never a field of the request (S33).
 pub struct Keys {
     domain: Arc<Domain>,
+    callers: Callers,
 }
 
 impl Keys {
     /// Handlers over these use cases.
-    pub fn new(domain: Arc<Domain>) -> Self {
-        Self { domain }
-    }
-
-    /// The owner is the caller, never a field of the request (S33).
-    async fn owner<T>(&self, request: &Request<T>) -> Result<UserId> {
-        Ok(self.domain.authenticate_user(caller::credential(request)?).await?.user_id)
+    pub fn new(domain: Arc<Domain>, callers: Callers) -> Self {
+        Self { domain, callers }
     }
 }
 
 #[tonic::async_trait]
 impl KeyService for Keys {
     async fn create_key(&self, request: Request<pb::CreateKeyRequest>) -> Answer<pb::CreateKeyResponse> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         let request = request.into_inner();
         let new = NewKey {
             name: field("name", KeyName::parse(&request.name))?,
@@ -54,7 +49,7 @@ impl KeyService for Keys {
     }
 
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         let request = request.into_inner();
         let size = convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token)?.map(KeyId);
@@ -65,13 +60,13 @@ impl KeyService for Keys {
     }
 
     async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::ApiKey> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         let key = self.domain.get_key(owner, key_id(&request.get_ref().key_id)?).await?;
         Ok(Response::new(convert::api_key(key)))
     }
 
     async fn update_key(&self, request: Request<pb::UpdateKeyRequest>) -> Answer<pb::ApiKey> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         let request = request.into_inner();
         let id = key_id(&request.key_id)?;
         let mask =
@@ -95,7 +90,7 @@ impl KeyService for Keys {
     }
 
     async fn rotate_key(&self, request: Request<pb::RotateKeyRequest>) -> Answer<pb::RotateKeyResponse> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         let request = request.into_inner();
         let id = key_id(&request.key_id)?;
         let grace =
@@ -106,7 +101,7 @@ impl KeyService for Keys {
     }
 
     async fn revoke_key(&self, request: Request<pb::RevokeKeyRequest>) -> Answer<pb::RevokeKeyResponse> {
-        let owner = self.owner(&request).await?;
+        let owner = self.callers.user(&request).await?.user_id;
         self.domain.revoke_key(owner, key_id(&request.get_ref().key_id)?).await?;
         Ok(Response::new(pb::RevokeKeyResponse {}))
     }

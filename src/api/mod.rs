@@ -9,9 +9,9 @@ pub mod codec;
 mod convert;
 mod door;
 mod fault;
+mod guard;
 mod health;
 mod key_service;
-mod limits;
 mod openapi;
 pub mod pb;
 mod rest;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
-use tonic::service::Routes;
+use tonic::{Response, Status, service::Routes};
 use tonic_web::GrpcWebLayer;
 
 use self::{
     auth_service::Auth,
-    caller::TrustedProxies,
+    caller::{Callers, TrustedProxies},
     key_service::Keys,
     pb::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
     server::Limits,
@@ -40,9 +40,14 @@ pub use health::Health;
 pub struct Doors {
     /// Answers every request.
     pub router: Router,
+    /// What a connection to them may take.
+    pub limits: Limits,
     /// Tells the health service.
     pub health: Health,
 }
+
+/// A handler's answer.
+type Answer<T> = Result<Response<T>, Status>;
 
 /// Opens the doors to these use cases.
 ///
@@ -55,12 +60,13 @@ pub fn doors(
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let (health, health_service) = health::health();
-    let auth = Auth::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
-    let keys = Keys::new(domain.clone());
+    let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
+    let auth = Auth::new(domain.clone(), callers.clone());
+    let keys = Keys::new(domain.clone(), callers);
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let mut services = Routes::from(Router::new())
-        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.message))
-        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.message))
+        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
         .add_service(health_service);
     if config.reflection {
         let reflection = || {
@@ -70,8 +76,8 @@ pub fn doors(
         };
         services = services.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
     }
-    let grpc = limits::canonical_errors(services.into_axum_router());
+    let grpc = guard::canonical_errors(services.into_axum_router());
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-    let app = rest::routes(&pool, &grpc).merge(grpc.layer(GrpcWebLayer::new())).fallback(rest::not_found);
-    Ok(Doors { router: limits::guard(app, &config.cors_origins, &limits), health })
+    let app = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
+    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits, health })
 }

@@ -1,5 +1,5 @@
 //! The accept loop: what a connection may cost, and how all of them end. Neither axum's server nor tonic's sets every
-//! limit of S60. It knows nothing of calls (those are `limits`); `app` runs it, once for each listener.
+//! limit of S60. It knows nothing of calls (those are `guard`'s); `app` runs it, once for each listener.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -29,43 +29,44 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of a message, on every door.
-    pub message: usize,
+    pub max_message_bytes: usize,
     /// Bytes of a request's headers. HTTP/1.1 reads into a buffer of this size, which may not be below 8 KiB.
-    pub headers: u32,
+    pub max_header_bytes: u32,
     /// Calls at once on one HTTP/2 connection; more are refused.
-    pub streams: u32,
+    pub max_concurrent_streams: u32,
     /// From a request's headers to its answer's.
-    pub call: Duration,
+    pub request_timeout: Duration,
     /// From a connection's start to its first bytes.
-    pub first: Duration,
+    pub first_byte_timeout: Duration,
     /// From then, or from the answer before, to the end of an HTTP/1.1 request's headers. So it is also how long such
     /// a connection may be idle: longer than the minute for which proxies keep one to use it again.
-    pub head: Duration,
+    pub header_read_timeout: Duration,
     /// How long an HTTP/2 connection may be silent before it is pinged.
-    pub ping: Duration,
+    pub keep_alive_interval: Duration,
     /// How long a ping may go unanswered.
-    pub pong: Duration,
-    /// How old a connection may grow, give or take a tenth. Then it takes no new calls and is cut after `call`, by
-    /// when its last call is over. This spreads clients over new replicas and ends what answers pings forever.
-    pub age: Duration,
+    pub keep_alive_timeout: Duration,
+    /// How old a connection may grow, give or take a tenth. Then it takes no new calls and is cut after
+    /// `request_timeout`, by when its last call is over. This spreads clients over new replicas and ends what answers
+    /// pings forever.
+    pub max_connection_age: Duration,
     /// Connections at once. Services and proxies send many calls over few of these, so it is far above need, and
     /// so many idle ones still fit a small container's memory.
-    pub connections: usize,
+    pub max_connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message: 64 * 1024,
-            headers: 16 * 1024,
-            streams: 128,
-            call: Duration::from_secs(10),
-            first: Duration::from_secs(10),
-            head: Duration::from_secs(75),
-            ping: Duration::from_secs(20),
-            pong: Duration::from_secs(10),
-            age: Duration::from_mins(10),
-            connections: 10_000,
+            max_message_bytes: 64 * 1024,
+            max_header_bytes: 16 * 1024,
+            max_concurrent_streams: 128,
+            request_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(75),
+            keep_alive_interval: Duration::from_secs(20),
+            keep_alive_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_mins(10),
+            max_connections: 10_000,
         }
     }
 }
@@ -79,7 +80,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> usize {
-    let room = room(limits.connections);
+    let room = room(limits.max_connections);
     let server = Arc::new(Server { http: http(&limits), app, limits, stop: CancellationToken::new() });
     let mut shutdown = pin!(shutdown);
     let mut open = JoinSet::new();
@@ -136,14 +137,14 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(limits.headers as usize);
+        .header_read_timeout(limits.header_read_timeout)
+        .max_buf_size(limits.max_header_bytes as usize);
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.headers)
-        .keep_alive_interval(limits.ping)
-        .keep_alive_timeout(limits.pong);
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .keep_alive_interval(limits.keep_alive_interval)
+        .keep_alive_timeout(limits.keep_alive_timeout);
     http
 }
 
@@ -161,7 +162,7 @@ impl Server {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY");
         }
-        let first = timeout(self.limits.first, first_bytes(&socket));
+        let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
@@ -169,7 +170,7 @@ impl Server {
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         // The port stands in for chance, so that clients that came together do not come back together.
-        let age = self.limits.age * (90 + u32::from(peer.port()) % 21) / 100;
+        let age = self.limits.max_connection_age * (90 + u32::from(peer.port()) % 21) / 100;
         let ended = tokio::select! {
             // `stop` first, so that an HTTP/1.1 answer after it says that the connection closes.
             biased;
@@ -180,7 +181,7 @@ impl Server {
             }
             () = sleep(age) => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.limits.call, connection).await.unwrap_or(Ok(()))
+                timeout(self.limits.request_timeout, connection).await.unwrap_or(Ok(()))
             }
             ended = connection.as_mut() => ended,
         };

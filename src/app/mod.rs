@@ -115,7 +115,7 @@ impl App {
     /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, doors, domain, drain_delay, drain_timeout, _lock } = self;
-        let api::Doors { router, health } = doors;
+        let api::Doors { router, limits, health } = doors;
         // Before the first call is taken, so that a service's name is never unknown.
         health.set(false).await;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -127,7 +127,7 @@ impl App {
             stopping.cancel();
             tokio::time::sleep(drain_delay).await;
         };
-        let cut = server::serve(listener, router, server::Limits::default(), goodbye, drain_timeout).await;
+        let cut = server::serve(listener, router, limits, goodbye, drain_timeout).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");
         }

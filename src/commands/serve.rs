@@ -38,7 +38,8 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
     started.cancel();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on {address}");
     if config.telemetry.log_format == LogFormat::Text {
-        print(&welcome(config, address))?;
+        // A courtesy: nobody reads it where standard output is closed.
+        let _ = print(&welcome(config, address));
     }
     app.run_until(stop.cancelled()).await;
     tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! Makes the `OpenAPI` document: an operation for each annotated RPC, described by the comments of the protos.
+//! Makes the OpenAPI document: an operation for each annotated RPC, described by the comments of the protos.
 
 use axum::http::Method;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
@@ -29,7 +29,7 @@ const DESCRIPTION: &str = "Accounts, sessions and API keys, and the question tha
 /// The whole document.
 pub(super) fn document(pool: &DescriptorPool) -> Value {
     let mut paths = Map::new();
-    for binding in bindings(pool) {
+    for binding in bindings(pool).expect("every annotation binds") {
         let verb = binding.verb.as_str().to_lowercase();
         paths.entry(&binding.path).or_insert_with(|| json!({}))[verb] = operation(&binding);
     }

@@ -1,5 +1,5 @@
-//! The `OpenAPI` 3.1 document of the REST door. It is checked in as `docs/openapi.json` and served from there; the generator,
-//! which makes it of the protos, runs in a test that fails when the file is stale.
+//! The OpenAPI 3.1 document of the REST door. It is checked in as `docs/openapi.json` and served from there; the generator,
+//! which makes it of the protos, runs in a test that fails when the file is stale; `make openapi` writes it anew.
 
 #[cfg(test)]
 mod generate;
@@ -17,10 +17,17 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::api::{pb, rest::bindings};
+    use crate::api::{
+        pb,
+        rest::{self, Binding},
+    };
 
     fn pool() -> DescriptorPool {
         DescriptorPool::decode(pb::DESCRIPTORS).unwrap()
+    }
+
+    fn bindings() -> impl Iterator<Item = Binding> {
+        rest::bindings(&pool()).unwrap().into_iter()
     }
 
     #[test]
@@ -29,7 +36,7 @@ mod tests {
         if env::var_os("UPDATE_OPENAPI").is_some() {
             fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"), &document).unwrap();
         } else {
-            assert!(document == DOCUMENT, "docs/openapi.json is stale: run the tests with UPDATE_OPENAPI=1");
+            assert!(document == DOCUMENT, "docs/openapi.json is stale: run `make openapi`");
         }
     }
 
@@ -37,7 +44,7 @@ mod tests {
     fn every_rpc_says_once_who_may_call_it() {
         let mut named: Vec<_> =
             generate::CALLERS.iter().flat_map(|(_, rpcs)| rpcs.split_whitespace()).collect();
-        let mut rpcs: Vec<_> = bindings(&pool()).map(|binding| binding.method.name().to_owned()).collect();
+        let mut rpcs: Vec<_> = bindings().map(|binding| binding.method.name().to_owned()).collect();
         named.sort_unstable();
         rpcs.sort_unstable();
         assert_eq!(named, rpcs);
@@ -49,7 +56,7 @@ mod tests {
             serde_json::from_str(generate::EXAMPLES).unwrap();
         let strict = DeserializeOptions::new().deny_unknown_fields(true);
         for (rpc, example) in examples {
-            let method = bindings(&pool()).map(|binding| binding.method).find(|m| m.name() == rpc).unwrap();
+            let method = bindings().map(|binding| binding.method).find(|m| m.name() == rpc).unwrap();
             for (message, side) in [(method.input(), "request"), (method.output(), "response")] {
                 DynamicMessage::deserialize_with_options(message, example[side].clone(), &strict).unwrap();
             }

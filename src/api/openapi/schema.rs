@@ -1,4 +1,4 @@
-//! The schemas of the `OpenAPI` document: proto3 JSON as JSON Schema.
+//! The schemas of the OpenAPI document: proto3 JSON as JSON Schema.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::api::rest::{Binding, bindings};
 pub(super) fn components(pool: &DescriptorPool) -> Map<String, Value> {
     let mut requests = Reachable::default();
     let mut responses = Reachable::default();
-    let bindings: Vec<_> = bindings(pool).collect();
+    let bindings = bindings(pool).expect("every annotation binds");
     for binding in &bindings {
         responses.add(&binding.method.output());
         if binding.has_body {

@@ -1,6 +1,6 @@
 //! REST: one route for each `google.api.http` annotation of the protos, answered by calling the gRPC router in process, so
-//! that a new RPC needs no code here and every caller passes the same layers and handlers. Limits, content types and
-//! credentials belong to the layers around it.
+//! that a new RPC needs no code here and every caller reaches the same handlers. Limits and content types belong to
+//! `guard`, which has read the body by now; credentials to the handlers.
 
 mod binding;
 mod dynamic;
@@ -9,27 +9,23 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    error::Error,
-    future::{Ready, ready},
-    sync::Arc,
-};
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts, uri::PathAndQuery},
     response::{IntoResponse, Response},
     routing::{MethodFilter, get, on},
 };
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
 use tonic::{client::Grpc, metadata::MetadataMap};
 
-use self::{dynamic::Dynamic, json::Object};
+use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
     openapi,
     pb::ErrorReason,
@@ -37,9 +33,6 @@ use super::{
 };
 
 pub(super) use self::binding::{Binding, bindings};
-
-/// Bytes of a body that are read (S60).
-const BODY_LIMIT: usize = 64 * 1024;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
@@ -62,27 +55,19 @@ const NOT_METADATA: [header::HeaderName; 15] = [
     header::UPGRADE,
 ];
 
-/// The REST door to `grpc`, and `/openapi.json`. Every unary RPC of `pool` that has an annotation has a route.
-pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Router {
+/// The REST door to `grpc`, and `/openapi.json`. Every RPC of `pool` that has an annotation has a route.
+///
+/// # Errors
+/// When a route cannot be made of an annotation: a fault of the protos.
+pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Result<Router, Box<dyn Error + Send + Sync>> {
     let mut router = Router::new().route("/openapi.json", get(async || (JSON, openapi::DOCUMENT)));
-    for binding in bindings(pool) {
-        let Ok(filter) = MethodFilter::try_from(binding.verb.clone()) else { continue };
+    for binding in bindings(pool)? {
+        let filter = MethodFilter::try_from(binding.verb.clone())?;
         let path = binding.path.clone();
-        let Some(route) = Route::new(binding, grpc.clone()).map(Arc::new) else { continue };
+        let route = Arc::new(Route::new(binding, grpc.clone())?);
         router = router.route(&path, on(filter, async move |request: Request| route.answer(request).await));
     }
-    router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed))
-}
-
-/// Answers at paths where there is nothing, in the caller's own protocol.
-pub fn not_found(mut headers: HeaderMap) -> Ready<Response> {
-    let content_type = headers.remove(header::CONTENT_TYPE);
-    ready(match content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        Some(content_type) => {
-            ([(header::CONTENT_TYPE, content_type)], Problem::unknown_rpc()).into_response()
-        }
-        None => Problem::new(ErrorReason::NotFound, "there is nothing at this path").into_response(),
-    })
+    Ok(router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed)))
 }
 
 /// What can be known of a route before a request comes.
@@ -97,13 +82,13 @@ struct Route {
 }
 
 impl Route {
-    fn new(binding: Binding, grpc: Router) -> Option<Self> {
+    fn new(binding: Binding, grpc: Router) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (method, input) = (&binding.method, binding.method.input());
-        let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        Some(Self {
+        let field = |name| input.get_field_by_name(name).ok_or_else(|| Unbound::from(method));
+        Ok(Self {
             grpc,
-            rpc: rpc.parse().ok()?,
-            path_fields: binding.path_fields().map(|n| input.get_field_by_name(n)).collect::<Option<_>>()?,
+            rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
+            path_fields: binding.path_fields().map(field).collect::<Result<_, _>>()?,
             mask: binding.mask(),
             output: method.output(),
             input,
@@ -140,7 +125,9 @@ impl Route {
 
     /// Makes the RPC's request of the path, and of the query (GET) or the body.
     async fn read(&self, parts: &mut Parts, body: Body) -> Result<DynamicMessage, Problem> {
-        let body = json::object(&to_bytes(body, BODY_LIMIT).await.map_err(|error| unread(&error))?)?;
+        // The guard collected it: it is all here.
+        let body = body.collect().await.map_err(|_| Problem::from(ErrorReason::Internal))?.to_bytes();
+        let body = json::object(&body)?;
         let mut object = query::object(&self.binding, parts.uri.query().unwrap_or_default())?;
         if self.binding.has_body {
             object = body;
@@ -192,18 +179,6 @@ fn mask_of(field: &FieldDescriptor, input: &MessageDescriptor, body: &Object) ->
 fn refuse(names: impl IntoIterator<Item = impl Into<String>>, why: &str) -> Problem {
     let violation = |name: _| Violation { field: Into::into(name), description: why.to_owned() };
     Problem::invalid(names.into_iter().take(json::MAX_FAULTS).map(violation).collect())
-}
-
-/// Why a body could not be read: it is too large, or its sender broke off.
-fn unread(error: &axum::Error) -> Problem {
-    let mut source: Option<&dyn Error> = Some(error);
-    while let Some(error) = source {
-        if error.is::<LengthLimitError>() {
-            return ErrorReason::TooLarge.into();
-        }
-        source = error.source();
-    }
-    Problem::new(ErrorReason::InvalidField, "the body could not be read")
 }
 
 fn metadata(mut headers: HeaderMap) -> HeaderMap {

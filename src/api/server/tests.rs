@@ -56,7 +56,7 @@ async fn start(limits: Limits, drain: Duration) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { stopped.await.unwrap() };
-    let app = crate::api::limits::guard(app, &[], &limits);
+    let app = crate::api::guard::guard(app, &[], &limits);
     let ended = tokio::spawn(serve(listener, app, limits, shutdown, drain));
     Running { address, stop, ended, slow }
 }
@@ -157,7 +157,13 @@ async fn a_preface_in_pieces_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_slow_and_idle_connections_are_closed() {
     // S60
-    let limits = Limits { first: SHORT, head: SHORT, ping: SHORT, pong: SHORT, ..Limits::default() };
+    let limits = Limits {
+        first_byte_timeout: SHORT,
+        header_read_timeout: SHORT,
+        keep_alive_interval: SHORT,
+        keep_alive_timeout: SHORT,
+        ..Limits::default()
+    };
     let running = start(limits, LONG).await;
     let silent: [&[u8]; 5] = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost:", &PREFACE[..10], PREFACE];
     for bytes in silent {
@@ -185,7 +191,7 @@ async fn long_headers_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_streams_are_refused() {
     // S60
-    let running = start(Limits { streams: 2, ..Limits::default() }, LONG).await;
+    let running = start(Limits { max_concurrent_streams: 2, ..Limits::default() }, LONG).await;
     let mut bytes = PREFACE.to_vec();
     bytes.extend(b"\0\0\0\x04\0\0\0\0\0");
     for stream in [1, 3, 5] {
@@ -214,7 +220,7 @@ async fn too_many_streams_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_cap_are_closed_until_there_is_room() {
     // S60
-    let running = start(Limits { connections: 1, ..Limits::default() }, LONG).await;
+    let running = start(Limits { max_connections: 1, ..Limits::default() }, LONG).await;
     let mut first = running.connect(GET).await;
     head(&mut first).await;
     let mut second = TcpStream::connect(running.address).await.unwrap();
@@ -237,7 +243,12 @@ async fn connections_beyond_the_cap_are_closed_until_there_is_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_goes_away() {
     // S60
-    let limits = Limits { age: SHORT, call: SHORT, ping: 10 * LONG, ..Limits::default() };
+    let limits = Limits {
+        max_connection_age: SHORT,
+        request_timeout: SHORT,
+        keep_alive_interval: 10 * LONG,
+        ..Limits::default()
+    };
     let running = start(limits, LONG).await;
     let mut idle = running.http2().await;
     within(async {

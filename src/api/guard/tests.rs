@@ -142,7 +142,7 @@ async fn a_caller_may_shorten_the_deadline() {
     for malformed in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789m", "1 S", "1é"] {
         assert_eq!(grpc_reason(&grpc(malformed).await), Reason::InvalidField, "{malformed:?}");
     }
-    let limits = Limits { call: Duration::from_millis(1), ..Limits::default() };
+    let limits = Limits { request_timeout: Duration::from_millis(1), ..Limits::default() };
     let app = guard(Router::new().route("/", get(std::future::pending::<String>)), &[], &limits);
     let response = app.oneshot(ask("GET", "/", &[("grpc-timeout", "99999999H")], "")).await.unwrap();
     assert_eq!(response.status(), 504);

@@ -1,6 +1,7 @@
 //! What a call must satisfy before a handler sees it, and what every answer carries: content types (S52), CORS (S53),
 //! response headers (S55), the size and time of a call (S60), canonical errors and caught panics (S64). What a
-//! connection may take is `server`'s. `app` wraps the merged router in [`guard`] and the gRPC one in [`canonical_errors`].
+//! connection may take is `server`'s. `api::doors` wraps the merged router in [`guard`] and the gRPC one in
+//! [`canonical_errors`].
 
 use std::{
     any::Any,
@@ -133,11 +134,11 @@ impl Service<Request> for Guard {
             let door = Door::of(&request);
             let path = request.uri().path();
             let private = is_grpc_path(path) || path.starts_with("/api/");
-            let outcome = match patience(request.headers(), limits.call) {
+            let outcome = match patience(request.headers(), limits.request_timeout) {
                 Err(problem) => Err(problem),
                 Ok(patience) => {
                     let call = async {
-                        let request = admit(request, door, limits.message).await?;
+                        let request = admit(request, door, limits.max_message_bytes).await?;
                         catch(async { inner.call(request).await }).await
                     };
                     timeout(patience, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
