@@ -17,7 +17,7 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
         header::{
             ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, RETRY_AFTER,
             WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -163,20 +163,22 @@ impl Service<Request> for Guard {
     }
 }
 
-/// Lets a request pass that is of a served content type (S52) and size (S60). A REST body is read here, so that it is
-/// never longer than a message; gRPC's is read by tonic, which looks at a frame's length first.
+/// Lets a request pass that is of a served content type (S52) and size (S60). A body is read here, so that it is never
+/// longer than a message, and an HTTP/1.1 connection is never closed over what tonic did not care to read; but over
+/// HTTP/2 gRPC's is left to tonic, which looks at a frame's length first.
 async fn admit(request: Request, door: Door, message: usize) -> Result<Request, Problem> {
-    let (parts, mut body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let longest = door.body_bytes(message);
     if let Err(problem) = fits(&parts, &body, door, longest) {
         forget(&parts, body).await;
         return Err(problem);
     }
     if let Door::Grpc(name) = door {
-        let mut request = Request::from_parts(parts, body);
         // tonic-web compares it byte for byte.
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(name));
-        return Ok(request);
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(name));
+        if parts.version == Version::HTTP_2 {
+            return Ok(Request::from_parts(parts, body));
+        }
     }
     let bytes = match Limited::new(&mut body, longest).collect().await {
         Ok(read) => read.to_bytes(),

@@ -93,6 +93,19 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Whether it says that nobody, or not the right one, was seen to call.
+    pub fn is_of_credential(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingCredential
+                | Self::InvalidCredential
+                | Self::CredentialExpired
+                | Self::CredentialRevoked
+                | Self::AccountDisabled
+                | Self::SessionRequired
+        )
+    }
+
     /// That `field` is not acceptable, and why.
     pub fn field(field: impl Into<String>, why: Invalid) -> Self {
         Self::InvalidField { field: field.into(), description: why.0 }
