@@ -2,57 +2,77 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{Interval, MissedTickBehavior, interval, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api::Health, domain::Domain};
+use crate::domain::Domain;
 
-/// How often it is asked whether the database answers.
+/// How often it is asked whether the database answers, and how long it may take to.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often uses of keys are written, and successors of refresh tokens forgotten.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Says how the service is until `stopping`, then that it is going away.
-pub async fn watch_health(domain: Arc<Domain>, health: Health, stopping: CancellationToken) {
-    stopping.run_until_cancelled(probe(&domain, &health)).await;
-    health.set(false).await;
+/// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+const LAST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Says whether the service is ready until `stopping`. Then `ready` is dropped: who is going away is not.
+pub async fn watch_readiness(domain: Arc<Domain>, ready: watch::Sender<bool>, stopping: CancellationToken) {
+    stopping.run_until_cancelled(probe(&domain, &ready)).await;
 }
 
-/// Writes down and forgets what can wait, until `stopped`, and then a last time.
+/// Writes down and forgets what can wait, until `stopped`, and then a last time. A database that hangs does not hold the
+/// exit up.
 pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
-    let mut ticks = ticks(HOUSEKEEPING);
-    let mut last = false;
-    while !last {
-        last = stopped.run_until_cancelled(ticks.tick()).await.is_none();
-        if let Err(error) = domain.write_usage().await {
-            tracing::warn!(cause = ?error, "uses of keys were not written");
+    let work = async {
+        let mut ticks = ticks(HOUSEKEEPING);
+        while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
+            tidy(&domain).await;
         }
-        if let Err(error) = domain.forget_successors().await {
-            tracing::warn!(cause = ?error, "used refresh tokens' successors were not forgotten");
-        }
+        tidy(&domain).await;
+    };
+    let late = async {
+        stopped.cancelled().await;
+        sleep(LAST_TIMEOUT).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = late => tracing::warn!("the last uses of keys were not written: the database does not answer"),
+    }
+}
+
+async fn tidy(domain: &Domain) {
+    if let Err(error) = domain.write_usage().await {
+        tracing::warn!(cause = ?error, "uses of keys were not written");
+    }
+    if let Err(error) = domain.forget_successors().await {
+        tracing::warn!(cause = ?error, "used refresh tokens' successors were not forgotten");
     }
 }
 
 /// Ready is who can answer: while the database is away, others should be asked.
-async fn probe(domain: &Domain, health: &Health) {
+async fn probe(domain: &Domain, ready: &watch::Sender<bool>) {
     let mut ticks = ticks(PROBE);
-    let mut ready = None;
+    let mut told = None;
     loop {
         ticks.tick().await;
-        let answers = domain.ping().await;
-        if ready == Some(answers.is_ok()) {
+        let answer = timeout(PROBE_TIMEOUT, domain.ping()).await;
+        let answers = matches!(answer, Ok(Ok(())));
+        if told.replace(answers) == Some(answers) {
             continue;
         }
-        match &answers {
-            Ok(()) => tracing::info!("ready"),
-            Err(error) => tracing::warn!(cause = ?error, "not ready: the database does not answer"),
+        match answer {
+            Ok(Ok(())) => tracing::info!("ready"),
+            Ok(Err(error)) => tracing::warn!(cause = ?error, "not ready: the database does not answer"),
+            Err(_) => tracing::warn!("not ready: the database does not answer within {PROBE_TIMEOUT:?}"),
         }
-        ready = Some(answers.is_ok());
-        health.set(answers.is_ok()).await;
+        ready.send_replace(answers);
     }
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
+fn ticks(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

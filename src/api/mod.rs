@@ -10,7 +10,7 @@ mod convert;
 mod door;
 mod fault;
 mod guard;
-mod health;
+pub mod health;
 mod key_service;
 mod openapi;
 pub mod pb;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
+use tokio::sync::watch;
 use tonic::{Response, Status, service::Routes};
 use tonic_web::GrpcWebLayer;
 
@@ -34,32 +35,28 @@ use self::{
 };
 use crate::{config::Server, domain::Domain};
 
-pub use health::Health;
-
-/// All doors, and how to say whether they are open.
+/// All doors.
 pub struct Doors {
     /// Answers every request.
     pub router: Router,
     /// What a connection to them may take.
     pub limits: Limits,
-    /// Tells the health service.
-    pub health: Health,
 }
 
 /// A handler's answer.
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Opens the doors to these use cases.
+/// Opens the doors to these use cases. `ready` is for the health service: whether calls can be answered.
 ///
 /// # Errors
-/// When the embedded descriptors cannot be read: a fault of the build.
-pub fn doors(
+/// When the embedded descriptors cannot be served: a fault of the build.
+pub async fn doors(
     domain: &Arc<Domain>,
     config: &Server,
+    ready: watch::Receiver<bool>,
 ) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
-    let (health, health_service) = health::health();
     let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
     let auth = Auth::new(domain.clone(), callers.clone());
     let keys = Keys::new(domain.clone(), callers);
@@ -67,7 +64,7 @@ pub fn doors(
     let mut services = Routes::from(Router::new())
         .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
-        .add_service(health_service);
+        .add_service(health::service(ready).await);
     if config.reflection {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -79,5 +76,5 @@ pub fn doors(
     let grpc = guard::canonical_errors(services.into_axum_router());
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
     let app = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
-    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits, health })
+    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits })
 }

@@ -9,7 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -122,9 +122,14 @@ pub async fn serve(
     cut
 }
 
-/// How many connections there is room for: each is a file descriptor, and the database needs some too.
+/// How many connections there is room for: each is a file descriptor, and the database needs some too. The soft limit is
+/// raised as far as it may be: it is 1024 nearly everywhere, for the sake of programs that call `select`.
 fn room(wanted: usize) -> usize {
-    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised =
+        current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let files = if raised { maximum } else { current };
+    let files = files.and_then(|files| usize::try_from(files).ok());
     let room = files.map_or(wanted, |files| wanted.min(files / 4 * 3));
     if room < wanted {
         tracing::warn!(connections = room, "the limit of open files leaves room for few connections");

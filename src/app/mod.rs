@@ -6,11 +6,11 @@ mod master_key;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, server},
+    api::{Doors, doors, server::serve},
     config::{Config, Registration},
     crypto::{
         password::{Params, PasswordHasher, StartError as HasherError},
@@ -26,7 +26,8 @@ use lock_file::LockFile;
 /// A service that is ready to run. Its port is bound, so that its address is known and calls may already queue.
 pub struct App {
     listener: TcpListener,
-    doors: api::Doors,
+    doors: Doors,
+    ready: watch::Sender<bool>,
     domain: Arc<Domain>,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -98,12 +99,13 @@ impl App {
         let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
         let domain = Arc::new(domain(config, store, clock).await?);
-        let doors = api::doors(&domain, &config.server)
+        // Not before it is known whether the database answers.
+        let (ready, watched) = watch::channel(false);
+        let doors = doors(&domain, &config.server, watched)
+            .await
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
-        // Until it is known whether the database answers.
-        doors.health.set(false).await;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
-        Ok(Self { listener, doors, domain, drain_delay, drain_timeout, _lock: lock })
+        Ok(Self { listener, doors, ready, domain, drain_delay, drain_timeout, _lock: lock })
     }
 
     /// Where it listens.
@@ -114,12 +116,10 @@ impl App {
     /// Serves until `shutdown` resolves, then drains: first it is known to be going away, after `server.drain_delay` it
     /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, doors, domain, drain_delay, drain_timeout, _lock } = self;
-        let api::Doors { router, limits, health } = doors;
-        // Before the first call is taken, so that a service's name is never unknown.
-        health.set(false).await;
+        let Self { listener, doors, ready, domain, drain_delay, drain_timeout, _lock } = self;
+        let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let health = tokio::spawn(worker::watch_health(domain.clone(), health, stopping.clone()));
+        let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async move {
             shutdown.await;
@@ -127,13 +127,13 @@ impl App {
             stopping.cancel();
             tokio::time::sleep(drain_delay).await;
         };
-        let cut = server::serve(listener, router, limits, goodbye, drain_timeout).await;
+        let cut = serve(listener, router, limits, goodbye, drain_timeout).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");
         }
         stopped.cancel();
         // A panic in either was logged when it happened.
-        let _ = tokio::join!(health, house);
+        let _ = tokio::join!(probe, house);
     }
 }
 

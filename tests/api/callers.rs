@@ -52,7 +52,7 @@ on_both! {
         // S35
         let server = Server::start(database).await;
         let expired = server.register().await.access_token;
-        server.advance_secs(900);
+        server.advance(900);
         let revoked = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
         server.logout(&revoked).await.unwrap();
         let tokens = server.login(EMAIL, PASSWORD).await.unwrap();

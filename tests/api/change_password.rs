@@ -15,7 +15,7 @@ on_both! {
     async fn the_new_password_signs_in_and_the_old_does_not(database: Kind) {
         let server = Server::start(database).await;
         let tokens = server.register().await;
-        server.advance_secs(60);
+        server.advance(60);
         server.change_password(&tokens.access_token, PASSWORD, NEW).await.unwrap();
         expect_status(server.login(EMAIL, PASSWORD).await, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
         let user = server.login(EMAIL, NEW).await.unwrap().user.unwrap();

@@ -280,7 +280,7 @@ async fn a_logout_needs_no_body_and_no_content_type() {
 /// The newest session, as its user sees it, after a sign-in with these headers.
 async fn session_after(server: &Server, door: Door, headers: &[(&str, &str)]) -> Value {
     // The newest comes first; within a millisecond chance decides.
-    server.advance_secs(1);
+    server.advance(1);
     let tokens = server.call(door, "Login", headers, &sign_in()).await.result.unwrap();
     let authorization = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
     let answer = server.call(door, "ListSessions", &[("authorization", &authorization)], &json!({})).await;

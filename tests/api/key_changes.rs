@@ -154,7 +154,7 @@ on_both! {
         assert_eq!((answer.status(), answer.cacheable_until_time), (S::Valid, Some(after_start(1))));
         let expiring = pb::UpdateKeyRequest { expire_time: Some(after_start(10)), ..unset() };
         update(&server, &token, expiring, None).await.unwrap();
-        server.advance_secs(10);
+        server.advance(10);
         assert_eq!(server.status_of(&secret).await, S::Expired);
         update(&server, &token, unset(), Some(&["expire_time"])).await.unwrap();
         assert_eq!(server.status_of(&secret).await, S::Valid);
@@ -192,12 +192,12 @@ on_both! {
         let token = server.register().await.access_token;
         let old = server.create_key(&token, &[]).await;
         let new = rotate(&server, &token, &old.key.unwrap().id, Some(60)).await.unwrap();
-        server.advance_secs(59);
+        server.advance(59);
         let answer = server.validate(&old.secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Valid, Some(after_start(60))));
         let answer = server.validate(&new.secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Valid, None));
-        server.advance_secs(1);
+        server.advance(1);
         assert_eq!(server.status_of(&old.secret).await, S::Revoked);
         assert_eq!(server.status_of(&new.secret).await, S::Valid);
     }
@@ -242,7 +242,7 @@ on_both! {
         // Rotation does not move the expiry.
         assert_eq!(new.key.unwrap().expire_time, Some(after_start(60)));
         assert_eq!(server.validate(&old.secret).await.expire_time, Some(after_start(60)));
-        server.advance_secs(60);
+        server.advance(60);
         assert_eq!(server.status_of(&old.secret).await, S::Expired);
         assert_eq!(server.status_of(&new.secret).await, S::Expired);
         // Not even when the owner moves it afterwards.

@@ -54,7 +54,7 @@ on_both! {
         let token = server.register().await.access_token;
         let mut made = Vec::new();
         for n in 0..7 {
-            server.advance_secs(1);
+            server.advance(1);
             made.insert(0, server.create_key(&token, &[]).await.key.unwrap().id);
             let newest = list(&server, &token, 1, "").await.unwrap().keys.remove(0);
             assert_eq!(newest.create_time, Some(after_start(n + 1)));
@@ -69,7 +69,7 @@ on_both! {
             if page_token.is_empty() {
                 break;
             }
-            server.advance_secs(1);
+            server.advance(1);
             server.create_key(&token, &[]).await;
         }
         assert_eq!(ids(&seen), made);
@@ -85,7 +85,7 @@ on_both! {
         for _ in 0..2 {
             server.create_key(&token, &[]).await;
         }
-        server.advance_secs(1);
+        server.advance(1);
         server.create_key(&stranger, &[]).await;
         server.create_key(&stranger, &[]).await;
         let theirs = list(&server, &stranger, 1, "").await.unwrap().next_page_token;
@@ -111,7 +111,7 @@ on_both! {
         assert_eq!(keys.iter().filter(|key| key.revoke_time == Some(after_start(0))).count(), 1);
 
         for (seconds, expected) in [(30 * 24 * 60 * 60 - 1, 2), (1, 1)] {
-            server.advance_secs(seconds);
+            server.advance(seconds);
             let token = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
             let keys = list(&server, &token, 0, "").await.unwrap().keys;
             assert_eq!(keys.len(), expected, "{keys:?}");

@@ -40,7 +40,7 @@ on_both! {
         // S31, S32
         let server = Setup::new(database).await.set("ACCOUNTS__DEFAULT_SCOPES", "read,write").start().await;
         let token = server.register().await.access_token;
-        server.advance_secs(5);
+        server.advance(5);
         let request = pb::CreateKeyRequest {
             name: "Build \u{1f980}".to_owned(),
             scopes: ["write", "read", "write"].map(str::to_owned).to_vec(),
@@ -181,13 +181,13 @@ on_both! {
         let token = server.register().await.access_token;
         let (key, kept) = (server.create_key(&token, &[]).await, server.create_key(&token, &[]).await);
         let id = key.key.unwrap().id;
-        server.advance_secs(3);
+        server.advance(3);
         server.revoke_key(&token, &id).await.unwrap();
         assert_eq!(server.status_of(&key.secret).await, S::Revoked);
         let me = server.auth().get_me(api_key(&key.secret, pb::GetMeRequest {})).await;
         expect_status(me, Code::Unauthenticated, "CREDENTIAL_REVOKED");
         // Again is {}, and does not move the time.
-        server.advance_secs(3);
+        server.advance(3);
         server.revoke_key(&token, &id).await.unwrap();
         assert_eq!(get(&server, &token, &id).await.unwrap().revoke_time, Some(after_start(3)));
         assert_eq!(server.changes().await, ["key_ended"]);
@@ -212,11 +212,11 @@ on_both! {
         let token = server.register().await.access_token;
         let request = pb::CreateKeyRequest { expire_time: Some(after_start(60)), ..named("x") };
         let secret = create(&server, &token, request).await.unwrap().secret;
-        server.advance_secs(59);
+        server.advance(59);
         let answer = server.validate(&secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Valid, Some(after_start(60))));
         assert_eq!(answer.cacheable_until_time, Some(after_start(60)));
-        server.advance_secs(1);
+        server.advance(1);
         let answer = server.validate(&secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Expired, Some(after_start(60))));
         let me = server.auth().get_me(api_key(&secret, pb::GetMeRequest {})).await;
@@ -264,7 +264,7 @@ on_both! {
         let token = server.register().await.access_token;
         let expiring = pb::CreateKeyRequest { expire_time: Some(after_start(60)), ..named("x") };
         let expiring = create(&server, &token, expiring).await.unwrap().key.unwrap();
-        server.advance_secs(60);
+        server.advance(60);
         for _ in 0..100 {
             server.create_key(&token, &[]).await;
         }
@@ -309,13 +309,13 @@ on_both! {
         assert_eq!(server.status_of(&unlimited).await, S::Valid);
 
         // It is refilled evenly.
-        server.advance_secs(1);
+        server.advance(1);
         let answer = server.validate(&secret).await;
         assert_eq!(answer.retry_after, Some(Duration { seconds: 1, nanos: 0 }));
-        server.advance_secs(1);
+        server.advance(1);
         assert_eq!(server.status_of(&secret).await, S::Valid);
         assert_eq!(server.status_of(&secret).await, S::RateLimited);
-        server.advance_secs(6);
+        server.advance(6);
         for expected in [S::Valid, S::Valid, S::Valid, S::RateLimited] {
             assert_eq!(server.status_of(&secret).await, expected);
         }
@@ -329,10 +329,10 @@ on_both! {
         let (used, unused) = (server.create_key(&token, &[]).await, server.create_key(&token, &[]).await);
         let (used_id, unused_id) = (used.key.unwrap().id, unused.key.unwrap().id);
         for _ in 0..3 {
-            server.advance_secs(1);
+            server.advance(1);
             server.validate(&used.secret).await;
         }
-        server.advance_secs(1);
+        server.advance(1);
         // What was not found valid was not used.
         assert_eq!(server.validate_for(&unused.secret, &["read"]).await.status(), S::InsufficientScope);
         let server = server.restart().await;

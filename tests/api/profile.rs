@@ -66,14 +66,14 @@ on_both! {
     async fn a_change_moves_the_update_time(database: Kind) {
         let server = Server::start(database).await;
         let token = server.register().await.access_token;
-        server.advance_secs(7);
+        server.advance(7);
         let unchanged = update_me(&server, &token, None, None).await.unwrap();
         assert_eq!(unchanged.update_time, Some(after_start(0)));
         let changed = update_me(&server, &token, Some("Ann"), None).await.unwrap();
         assert_eq!(changed.update_time, Some(after_start(7)));
         assert_eq!(changed.create_time, Some(after_start(0)));
         // Signing in changes nothing of the account.
-        server.advance_secs(7);
+        server.advance(7);
         let user = server.login(&changed.email, PASSWORD).await.unwrap().user.unwrap();
         assert_eq!(user, changed);
     }

@@ -52,7 +52,7 @@ on_both! {
         let server = Server::start(database).await;
         let first = server.register().await;
         let second = server.refresh(&first.refresh_token).await.unwrap();
-        server.advance_secs(11);
+        server.advance(11);
         expect_status(server.refresh(&first.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_REUSED");
         expect_status(server.refresh(&second.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         assert_eq!(server.validate(&second.access_token).await.status().as_str_name(), "CREDENTIAL_STATUS_REVOKED");
@@ -78,14 +78,14 @@ on_both! {
         let day = 24 * 60 * 60;
         let mut token = server.register().await.refresh_token;
         for _ in 0..4 {
-            server.advance_secs(7 * day - 1);
+            server.advance(7 * day - 1);
             token = server.refresh(&token).await.unwrap().refresh_token;
         }
-        server.advance_secs(2 * day + 4);
+        server.advance(2 * day + 4);
         expect_status(server.refresh(&token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
 
         let token = server.login(crate::support::EMAIL, crate::support::PASSWORD).await.unwrap().refresh_token;
-        server.advance_secs(7 * day);
+        server.advance(7 * day);
         expect_status(server.refresh(&token).await, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
     }
 }

@@ -34,7 +34,7 @@ async fn revoke_all(server: &Server, access_token: &str, keep_current: bool) -> 
 
 /// Signs in, a second after whoever was before.
 async fn sign_in(server: &Server) -> pb::TokenResponse {
-    server.advance_secs(1);
+    server.advance(1);
     server.login(EMAIL, PASSWORD).await.unwrap()
 }
 
@@ -49,7 +49,7 @@ on_both! {
         let first = server.register().await;
         let second = sign_in(&server).await;
         server.register_as("bystander@example.com").await;
-        server.advance_secs(59);
+        server.advance(59);
         server.refresh(&first.refresh_token).await.unwrap();
 
         let page = list(&server, &first.access_token, 0, "").await.unwrap();
@@ -75,7 +75,7 @@ on_both! {
         let server = Server::start(database).await;
         let idle = server.register().await;
         let id = session_id(&server, &idle.access_token).await;
-        server.advance_secs(7 * 24 * 60 * 60);
+        server.advance(7 * 24 * 60 * 60);
         let tokens = sign_in(&server).await;
         assert_eq!(list(&server, &tokens.access_token, 0, "").await.unwrap().sessions.len(), 1);
         expect_status(revoke(&server, &tokens.access_token, &id).await, Code::NotFound, "NOT_FOUND");
@@ -204,7 +204,7 @@ on_both! {
         let server = Server::start(database).await;
         let reused = server.register().await;
         server.refresh(&reused.refresh_token).await.unwrap();
-        server.advance_secs(11);
+        server.advance(11);
         let answer = server.refresh(&reused.refresh_token).await;
         expect_status(answer, Code::Unauthenticated, "REFRESH_TOKEN_REUSED");
         assert_eq!(server.changes().await, ["session_ended"]);
@@ -232,7 +232,7 @@ on_both! {
         };
         let server = Server::start(database).await;
         server.register().await;
-        server.advance_secs(1);
+        server.advance(1);
         let session = newest(&server).await;
         assert_eq!(session.ip_address, "127.0.0.1");
         assert_eq!(session.user_agent.len(), 512);
@@ -240,7 +240,7 @@ on_both! {
         let clock = server.clock.clone();
         let again = Setup::on(server.stop().await, clock).set("SERVER__TRUSTED_PROXIES", "127.0.0.0/8");
         let server = again.start().await;
-        server.advance_secs(1);
+        server.advance(1);
         assert_eq!(newest(&server).await.ip_address, "203.0.113.9");
     }
 }

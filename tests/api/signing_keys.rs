@@ -125,10 +125,10 @@ on_both! {
         let kids: Vec<_> = keys.iter().map(|key| key.kid.clone()).collect();
         assert_eq!(kids.len(), 2);
         assert_eq!(keys[1].not_before_time, Some(after_start(960)));
-        server.advance_secs(959);
+        server.advance(959);
         let old = server.refresh(&tokens.refresh_token).await.unwrap();
         assert_eq!(kid_of(&old.access_token), kids[0]);
-        server.advance_secs(1);
+        server.advance(1);
         let new = server.refresh(&old.refresh_token).await.unwrap();
         assert_eq!(kid_of(&new.access_token), kids[1]);
         claims(&new.access_token, &keys[1]);
@@ -142,7 +142,7 @@ on_both! {
         let server = server.restart().await;
         assert_eq!(published(&server).await.len(), 2);
         assert_eq!(server.status_of(&old.access_token).await, S::Valid);
-        server.advance_secs(1);
+        server.advance(1);
         let left: Vec<_> = published(&server).await.into_iter().map(|key| key.kid).collect();
         assert_eq!(left, [kids[1].clone()]);
         assert_eq!(server.status_of(&old.access_token).await, S::Invalid);

@@ -121,12 +121,8 @@ impl Server {
         again.start().await
     }
 
-    pub fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
     /// Moves the clock by so many seconds.
-    pub fn advance_secs(&self, seconds: u64) {
+    pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 

@@ -93,14 +93,14 @@ on_both! {
     async fn an_answer_is_kept_for_a_second_and_never_past_expiry(database: Kind) {
         let server = with_scopes(database).await;
         let token = server.register().await.access_token;
-        server.advance(Duration::from_millis(899_500));
+        server.clock.advance(Duration::from_millis(899_500));
         let answer = server.validate(&token).await;
         assert_eq!(answer.status(), S::Valid);
         assert_eq!(answer.cacheable_until_time, Some(after_start(900)));
         // Only what is valid is kept.
         let answer = server.validate_for(&token, &["other"]).await;
         assert_eq!((answer.status(), answer.cacheable_until_time), (S::InsufficientScope, None));
-        server.advance(Duration::from_millis(500));
+        server.clock.advance(Duration::from_millis(500));
         let answer = server.validate(&token).await;
         assert_eq!((answer.status(), answer.cacheable_until_time), (S::Expired, None));
         assert_eq!((answer.principal, answer.expire_time), (None, Some(after_start(900))));
@@ -250,7 +250,7 @@ on_both! {
     async fn of_several_reasons_the_first_is_told_for_a_token(database: Kind) {
         let server = with_scopes(database).await;
         let expired = server.register().await.access_token;
-        server.advance_secs(900);
+        server.advance(900);
         let ended = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
         server.logout(&ended).await.unwrap();
         let alive = server.login(EMAIL, PASSWORD).await.unwrap().access_token;

@@ -3,6 +3,7 @@ use axum::{
     http::{StatusCode, Version},
     routing::{get, post},
 };
+use hyper::body::Frame;
 use tower::ServiceExt;
 
 use super::*;
@@ -60,10 +61,10 @@ impl HttpBody for Unsized {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
         self.0 = left;
-        Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(&[b' '; 1024])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1024])))))
     }
 }
 
