@@ -262,3 +262,34 @@ on_both! {
         assert!(hash(&server).await.contains("$m=19456,"));
     }
 }
+
+on_both! {
+    async fn sign_ins_and_a_change_of_password_beside_a_rehash_do_not_fail_each_other(database: Kind) {
+        // S6, S7, S21
+        const NEW: &str = "staple the battery";
+        let server = Server::start(database).await;
+        let own = server.register().await.access_token;
+        let weaker = phc(Algorithm::Argon2id, Version::V0x13, (8192, 2));
+        for sign_ins in [1, 2, 4, 8] {
+            set_hash(&server, &weaker).await;
+            let (answers, changed) =
+                tokio::join!(sign_in_at_once(&server, sign_ins), server.change_password(&own, PASSWORD, NEW));
+            // That the hash was replaced meanwhile is no change of the password.
+            changed.unwrap();
+            for answer in answers {
+                match answer {
+                    Ok(tokens) => {
+                        let status = server.status_of(&tokens.access_token).await;
+                        assert_eq!(status, pb::CredentialStatus::Revoked);
+                    }
+                    // After the change it was the wrong one.
+                    wrong => expect_status(wrong, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD"),
+                }
+            }
+            // Nor was the new password's hash replaced by one of the old.
+            expect_status(server.login(EMAIL, PASSWORD).await, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
+            server.login(EMAIL, NEW).await.unwrap();
+            assert!(hash(&server).await.contains("$m=19456,"));
+        }
+    }
+}

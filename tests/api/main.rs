@@ -24,5 +24,6 @@ mod register;
 mod secrets;
 mod sessions;
 mod signing_keys;
+mod start;
 mod together;
 mod validate;

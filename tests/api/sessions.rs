@@ -1,6 +1,6 @@
 //! Sessions, listed and ended by their user.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use countersign::api::pb::{self, CredentialStatus as S};
 use tonic::{Code, Status};
@@ -210,9 +210,31 @@ on_both! {
         assert_eq!(server.changes().await, ["session_ended"]);
 
         // By the clock of any replica, which may lie apart by a minute.
-        let end = server.database.time(server.clock.now() + std::time::Duration::from_mins(15 + 1));
+        let end = server.database.time(server.clock.now() + Duration::from_mins(15 + 1));
         let remembered = format!("SELECT kind FROM changes WHERE expire_time >= {end}");
         assert_eq!(server.database.query_text(&remembered).await, ["session_ended"]);
+    }
+}
+
+on_both! {
+    async fn a_lowered_access_ttl_does_not_shorten_what_replicas_are_told(database: Kind) {
+        // S19: a token of an hour ago may still live for the longest time that the configuration allows.
+        let server = Setup::new(database).await.set("TOKENS__ACCESS_TTL", "24h").start().await;
+        let (tokens, other) = (server.register().await, sign_in(&server).await);
+        let clock = server.clock.clone();
+        let again = Setup::on(server.stop().await, clock).set("TOKENS__ACCESS_TTL", "1m");
+        let server = again.start().await;
+
+        server.logout(&other.access_token).await.unwrap();
+        let message = pb::DeleteMeRequest { password: Some(PASSWORD.to_owned()) };
+        server.auth().delete_me(bearer(&tokens.access_token, message)).await.unwrap();
+
+        // By the clock of any replica, which may lie apart by a minute.
+        let end = server.database.time(server.clock.now() + Duration::from_hours(24) + Duration::from_mins(1));
+        let remembered = format!("SELECT kind FROM changes WHERE expire_time >= {end} ORDER BY id");
+        let remembered = server.database.query_text(&remembered).await;
+        assert_eq!(remembered, ["session_ended", "session_ended", "user_changed"]);
+        assert_eq!(remembered, server.changes().await);
     }
 }
 

@@ -1,0 +1,33 @@
+//! Starting: which setting a failure is blamed on.
+
+use countersign::{
+    app::{self, StartError},
+    types::Clock,
+};
+
+use crate::{common::Kind, support::Setup};
+
+const CANARY: &str = "canary-in-the-coal-mine";
+
+/// Migrates with this as `database.direct_url`, and says why that fails.
+async fn failure(direct_url: &str) -> StartError {
+    let config = Setup::new(Kind::Postgres).await.set("DATABASE__DIRECT_URL", direct_url).config();
+    let migrated = async {
+        let store = app::connect(&config, Clock::System).await?;
+        app::ready_schema(&config, &store).await
+    };
+    migrated.await.expect_err(direct_url)
+}
+
+async fn expect_direct_url(direct_url: &str) {
+    let error = failure(direct_url).await;
+    assert!(error.to_string().starts_with("database.direct_url: "), "{error}");
+    // S57
+    assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_url_that_cannot_be_read_is_named() {
+    expect_direct_url(&format!("postgres://postgres:{CANARY}@127.0.0.1/auth?sslmode=verify-fool")).await;
+    expect_direct_url(&format!("postgres://postgres:{CANARY}@127.0.0.1:port/auth")).await;
+}
