@@ -5,6 +5,8 @@ use countersign::{
     types::Clock,
 };
 
+use tokio::net::TcpListener;
+
 use crate::{common::Kind, support::Setup};
 
 const CANARY: &str = "canary-in-the-coal-mine";
@@ -30,4 +32,10 @@ async fn expect_direct_url(direct_url: &str) {
 async fn a_direct_url_that_cannot_be_read_is_named() {
     expect_direct_url(&format!("postgres://postgres:{CANARY}@127.0.0.1/auth?sslmode=verify-fool")).await;
     expect_direct_url(&format!("postgres://postgres:{CANARY}@127.0.0.1:port/auth")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_url_that_leads_nowhere_is_named() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    expect_direct_url(&format!("postgres://postgres:{CANARY}@{closed}/auth")).await;
 }
