@@ -97,7 +97,9 @@ fn complain(what: &impl std::fmt::Display) {
 fn exit_code(failure: &commands::Failure) -> Exit {
     match failure {
         commands::Failure::Start(StartError::Config { .. }) | commands::Failure::Usage(_) => Exit::Usage,
-        commands::Failure::Start(StartError::Database(_) | StartError::Listen { .. }) => Exit::Unavailable,
+        commands::Failure::Start(StartError::Database { .. } | StartError::Listen { .. }) => {
+            Exit::Unavailable
+        }
         commands::Failure::Start(StartError::Internal(_)) => Exit::Internal,
         commands::Failure::Refused(_) | commands::Failure::Output(_) => Exit::No,
     }

@@ -12,7 +12,7 @@ use crate::domain::Domain;
 
 /// How often it is asked whether the database answers, and how long it may take to.
 const PROBE: Duration = Duration::from_secs(1);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);

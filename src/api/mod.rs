@@ -17,12 +17,14 @@ pub mod pb;
 mod rest;
 pub mod server;
 pub mod status;
+mod streams;
 
 use std::sync::Arc;
 
 use axum::Router;
 use prost_reflect::DescriptorPool;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, service::Routes};
 use tonic_web::GrpcWebLayer;
 
@@ -43,10 +45,14 @@ pub struct Doors {
     pub limits: Limits,
 }
 
+/// The longest question about a service or a symbol, in bytes: it holds a name, which may come back in the answer.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// A handler's answer.
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Opens the doors to these use cases. `ready` is for the health service: whether calls can be answered.
+/// Opens the doors to these use cases. `ready` is for the health service: whether calls can be answered. `stop` ends the
+/// answers that would not end by themselves.
 ///
 /// # Errors
 /// When the embedded descriptors cannot be served: a fault of the build.
@@ -54,6 +60,7 @@ pub async fn doors(
     domain: &Arc<Domain>,
     config: &Server,
     ready: watch::Receiver<bool>,
+    stop: &CancellationToken,
 ) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
@@ -61,19 +68,23 @@ pub async fn doors(
     let auth = Auth::new(domain.clone(), callers.clone());
     let keys = Keys::new(domain.clone(), callers);
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
-    let mut services = Routes::from(Router::new())
+    let calls = Routes::from(Router::new())
         .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
-        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
-        .add_service(health::service(ready).await);
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes));
+    let health = health::service(ready).await.max_decoding_message_size(MAX_NAME_BYTES);
+    let mut streams = Routes::from(Router::new()).add_service(health);
     if config.reflection {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        services = services.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        streams = streams
+            .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_NAME_BYTES))
+            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_NAME_BYTES));
     }
-    let grpc = guard::canonical_errors(services.into_axum_router());
+    let streams = streams::end_with(stop, streams.into_axum_router());
+    let grpc = guard::canonical_errors(calls.into_axum_router().merge(streams));
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
     let app = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
     Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits })

@@ -16,16 +16,19 @@ impl LockFile {
         let mut name = database.as_os_str().to_owned();
         name.push(".lock");
         let path = Path::new(&name);
-        let cannot =
-            |cause: std::io::Error| StartError::Database(format!("cannot lock {}: {cause}", path.display()));
+        let cannot = |cause: std::io::Error| unavailable(format!("cannot lock {}: {cause}", path.display()));
         let file = File::options().create(true).truncate(false).write(true).open(path).map_err(cannot)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(StartError::Database(format!(
+            Err(TryLockError::WouldBlock) => Err(unavailable(format!(
                 "another process serves {} already; several replicas need PostgreSQL",
                 database.display()
             ))),
             Err(TryLockError::Error(cause)) => Err(cannot(cause)),
         }
     }
+}
+
+fn unavailable(cause: String) -> StartError {
+    StartError::Database { key: "database.url", cause }
 }

@@ -29,6 +29,8 @@ pub struct App {
     doors: Doors,
     ready: watch::Sender<bool>,
     domain: Arc<Domain>,
+    /// Cancelled when no new connection is taken any more.
+    draining: CancellationToken,
     drain_delay: Duration,
     drain_timeout: Duration,
     _lock: Option<LockFile>,
@@ -46,8 +48,13 @@ pub enum StartError {
         problem: String,
     },
     /// The database does not answer, or is in use.
-    #[error("database.url: {0}")]
-    Database(String),
+    #[error("{key}: {cause}")]
+    Database {
+        /// The configuration key.
+        key: &'static str,
+        /// What it said, or did not.
+        cause: String,
+    },
     /// The port cannot be bound.
     #[error("server.listen: cannot listen on {address}: {cause}")]
     Listen {
@@ -65,14 +72,14 @@ impl From<ConnectError> for StartError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Url { key, problem } => Self::Config { key, problem },
-            ConnectError::Unavailable(cause) => Self::Database(cause),
+            ConnectError::Unavailable(cause) => Self::Database { key: "database.url", cause },
         }
     }
 }
 
 impl From<store::Error> for StartError {
     fn from(error: store::Error) -> Self {
-        Self::Database(error.to_string())
+        Self::Database { key: "database.url", cause: error.to_string() }
     }
 }
 
@@ -101,11 +108,12 @@ impl App {
         let domain = Arc::new(domain(config, store, clock).await?);
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
-        let doors = doors(&domain, &config.server, watched)
+        let draining = CancellationToken::new();
+        let doors = doors(&domain, &config.server, watched, &draining)
             .await
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
-        Ok(Self { listener, doors, ready, domain, drain_delay, drain_timeout, _lock: lock })
+        Ok(Self { listener, doors, ready, domain, draining, drain_delay, drain_timeout, _lock: lock })
     }
 
     /// Where it listens.
@@ -116,7 +124,7 @@ impl App {
     /// Serves until `shutdown` resolves, then drains: first it is known to be going away, after `server.drain_delay` it
     /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, doors, ready, domain, drain_delay, drain_timeout, _lock } = self;
+        let Self { listener, doors, ready, domain, draining, drain_delay, drain_timeout, _lock } = self;
         let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
@@ -126,6 +134,7 @@ impl App {
             tracing::info!("draining");
             stopping.cancel();
             tokio::time::sleep(drain_delay).await;
+            draining.cancel();
         };
         let cut = serve(listener, router, limits, goodbye, drain_timeout).await;
         if cut > 0 {
@@ -150,18 +159,36 @@ pub async fn connect(config: &Config, clock: Clock) -> Result<Store, StartError>
 /// Migrates, or makes sure that nothing is pending.
 pub async fn ready_schema(config: &Config, store: &Store) -> Result<(), StartError> {
     if config.database.migrate_on_start {
-        for name in store.migrate().await? {
+        for name in migrate(config, store).await? {
             tracing::info!(name, "migrated");
         }
         return Ok(());
     }
-    match store.pending_migrations().await?.as_slice() {
-        [] => Ok(()),
-        pending => Err(StartError::Database(format!(
-            "migrations are pending ({}); run `countersign migrate`, or set database.migrate_on_start",
-            pending.join(", ")
-        ))),
+    let pending = pending_migrations(config, store).await?.join(", ");
+    if pending.is_empty() {
+        return Ok(());
     }
+    let cause = format!(
+        "migrations are pending ({pending}); run `countersign migrate`, or set database.migrate_on_start"
+    );
+    Err(StartError::Database { key: "database.url", cause })
+}
+
+/// Applies what is pending; the names of what was.
+pub async fn migrate(config: &Config, store: &Store) -> Result<Vec<String>, StartError> {
+    store.migrate().await.map_err(|error| on_the_direct_way(config, &error))
+}
+
+/// The names of what is pending.
+pub async fn pending_migrations(config: &Config, store: &Store) -> Result<Vec<String>, StartError> {
+    store.pending_migrations().await.map_err(|error| on_the_direct_way(config, &error))
+}
+
+fn on_the_direct_way(config: &Config, error: &store::Error) -> StartError {
+    let database = &config.database;
+    let same = database.url.expose_secret() == database.direct_url.expose_secret();
+    let key = if same { "database.url" } else { "database.direct_url" };
+    StartError::Database { key, cause: error.to_string() }
 }
 
 /// The use cases over an open database with the right schema.

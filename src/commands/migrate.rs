@@ -1,10 +1,6 @@
 //! `countersign migrate`
 
-use countersign::{
-    app::{self, StartError},
-    config::Config,
-    types::Clock,
-};
+use countersign::{app, config::Config, types::Clock};
 
 use super::{Failure, print};
 use crate::Exit;
@@ -13,9 +9,9 @@ use crate::Exit;
 pub(crate) async fn run(config: &Config, check: bool) -> Result<Exit, Failure> {
     let store = app::connect(config, Clock::System).await?;
     let (verb, names) = if check {
-        ("pending", store.pending_migrations().await.map_err(StartError::from)?)
+        ("pending", app::pending_migrations(config, &store).await?)
     } else {
-        ("applied", store.migrate().await.map_err(StartError::from)?)
+        ("applied", app::migrate(config, &store).await?)
     };
     if names.is_empty() {
         return print("the schema is up to date");
