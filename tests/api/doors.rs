@@ -15,7 +15,7 @@ use tonic_health::pb::{
 
 use crate::{
     common::Kind,
-    support::{EMAIL, PASSWORD, Server, Setup},
+    support::{EMAIL, PASSWORD, Server, Setup, expect_status},
     wire::{Answer, DOORS, Door, GRPC_DOORS, frame},
 };
 
@@ -47,11 +47,15 @@ async fn health_is_told_of_the_whole_and_of_each_service() {
         }
     }
     assert_eq!(health.check(check("no.such.Service")).await.unwrap_err().code(), Code::NotFound);
+    // A name is short (S60).
+    let long = health.check(check(&"x".repeat(2000))).await;
+    expect_status(long, Code::ResourceExhausted, "TOO_LARGE");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_health_hears_of_the_end() {
-    let server = Setup::new(Kind::Sqlite).await.set("SERVER__DRAIN_TIMEOUT", "1s").start().await;
+    // The watch does not hold the exit up: the test would run into its own end.
+    let server = Setup::new(Kind::Sqlite).await.set("SERVER__DRAIN_TIMEOUT", "1h").start().await;
     let mut watches = Vec::new();
     for service in ["", "countersign.v1.AuthService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -62,6 +66,7 @@ async fn who_watches_health_hears_of_the_end() {
     let stopped = tokio::spawn(server.stop());
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
     }
     stopped.await.unwrap();
 }

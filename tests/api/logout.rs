@@ -131,3 +131,29 @@ on_both! {
         assert_eq!(server.changes().await, ["session_ended"]);
     }
 }
+
+on_both! {
+    async fn by_both_both_sessions_end(database: Kind) {
+        let server = Server::start(database).await;
+        let presented = server.register().await;
+        let given = server.login(EMAIL, PASSWORD).await.unwrap();
+        let by_both = async |access: &str, refresh: &str| {
+            let request = pb::LogoutRequest { refresh_token: Some(refresh.to_owned()) };
+            server.auth().logout(bearer(access, request)).await
+        };
+        by_both(&presented.access_token, &given.refresh_token).await.unwrap();
+        assert_eq!(server.status_of(&presented.access_token).await, S::Revoked);
+        assert_eq!(server.status_of(&given.access_token).await, S::Revoked);
+
+        // A refresh token that is none does not hide the access token's session.
+        for refresh_token in ["", "rt_nonsense", &given.refresh_token] {
+            let tokens = server.login(EMAIL, PASSWORD).await.unwrap();
+            by_both(&tokens.access_token, refresh_token).await.unwrap();
+            assert_eq!(server.status_of(&tokens.access_token).await, S::Revoked, "{refresh_token}");
+        }
+        // Nor does a dead access token keep the refresh token's session alive.
+        let tokens = server.login(EMAIL, PASSWORD).await.unwrap();
+        by_both(&presented.access_token, &tokens.refresh_token).await.unwrap();
+        assert_eq!(server.status_of(&tokens.access_token).await, S::Revoked);
+    }
+}
