@@ -1,6 +1,10 @@
-//! Whatever one user does at the same time, each call succeeds or is refused for a reason: none runs into another.
+//! Whatever is done at the same time, each call succeeds or is refused for a reason: none runs into another.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use countersign::api::pb::{self, CredentialStatus as S};
 use futures_util::future::join_all;
@@ -9,7 +13,7 @@ use tonic::{Code, Status};
 use crate::{
     common::Kind,
     on_both,
-    support::{EMAIL, PASSWORD, Server, bearer, reason},
+    support::{EMAIL, PASSWORD, Server, Setup, bearer, reason},
 };
 
 type Call<'a> = Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'a>>;
@@ -82,4 +86,37 @@ on_both! {
             }
         }
     }
+}
+
+/// With so many callers the connections never rest, and whoever waits for one is always beset by newcomers.
+const CALLERS: usize = 150;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_shares_few_connections_fairly() {
+    let server = Setup::new(Kind::Postgres).await.set("DATABASE__MAX_CONNECTIONS", "4").start().await;
+    let mut tokens = Vec::new();
+    for user in 0..30 {
+        tokens.push(server.register_as(&format!("user{user}@example.com")).await.access_token);
+    }
+    // Each holds its connection for a while.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+        'BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END'; \
+        CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()";
+    server.database.execute(slow).await;
+    let message = || pb::UpdateMeRequest { name: Some("x".to_owned()), update_mask: None };
+    // Longer than anybody waits for a connection, which is five seconds.
+    let end = Instant::now() + Duration::from_secs(12);
+    let callers = (0..CALLERS).map(async |caller| {
+        let token = &tokens[caller % tokens.len()];
+        let mut auth = server.auth();
+        let mut calls = 0;
+        while Instant::now() < end {
+            let answer = auth.update_me(bearer(token, message())).await;
+            answer.unwrap_or_else(|status| panic!("caller {caller}, after {calls} calls: {status:?}"));
+            calls += 1;
+        }
+        calls
+    });
+    let calls: Vec<usize> = join_all(callers).await;
+    assert!(calls.iter().all(|calls| *calls > 1), "{calls:?}");
 }
