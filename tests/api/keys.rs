@@ -1,5 +1,5 @@
 //! API keys, made and ended by their owners. Changing and rotating them is in `key_changes`, listing in
-//! `key_pages`.
+//! `key_pages`, and when they were last used in `key_usage`.
 
 use countersign::api::pb::{self, CredentialStatus as S};
 use prost_types::{Duration, Timestamp};
@@ -22,7 +22,7 @@ async fn create(
     server.keys().create_key(bearer(token, request)).await.map(tonic::Response::into_inner)
 }
 
-async fn get(server: &Server, token: &str, key_id: &str) -> Result<pb::ApiKey, Status> {
+pub async fn get(server: &Server, token: &str, key_id: &str) -> Result<pb::ApiKey, Status> {
     let request = pb::GetKeyRequest { key_id: key_id.to_owned() };
     server.keys().get_key(bearer(token, request)).await.map(tonic::Response::into_inner)
 }
@@ -319,25 +319,6 @@ on_both! {
         for expected in [S::Valid, S::Valid, S::Valid, S::RateLimited] {
             assert_eq!(server.status_of(&secret).await, expected);
         }
-    }
-}
-
-on_both! {
-    async fn the_last_use_is_written_in_batches_and_at_the_latest_at_the_end(database: Kind) {
-        let server = Setup::new(database).await.set("ACCOUNTS__DEFAULT_SCOPES", "read").start().await;
-        let token = server.register().await.access_token;
-        let (used, unused) = (server.create_key(&token, &[]).await, server.create_key(&token, &[]).await);
-        let (used_id, unused_id) = (used.key.unwrap().id, unused.key.unwrap().id);
-        for _ in 0..3 {
-            server.advance(1);
-            server.validate(&used.secret).await;
-        }
-        server.advance(1);
-        // What was not found valid was not used.
-        assert_eq!(server.validate_for(&unused.secret, &["read"]).await.status(), S::InsufficientScope);
-        let server = server.restart().await;
-        assert_eq!(get(&server, &token, &used_id).await.unwrap().last_used_time, Some(after_start(3)));
-        assert_eq!(get(&server, &token, &unused_id).await.unwrap().last_used_time, None);
     }
 }
 

@@ -13,6 +13,7 @@ mod delete_me;
 mod doors;
 mod key_changes;
 mod key_pages;
+mod key_usage;
 mod keys;
 mod login;
 mod logout;
