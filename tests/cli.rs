@@ -3,6 +3,11 @@
 //! It is long for being one list of what the command line promises; the means to run the program come first.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "other test binaries use the rest")]
+mod common;
+#[path = "cli/postgres.rs"]
+mod postgres;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -19,12 +24,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use common::Database;
+
 /// How long anything may take. Nothing depends on it but that a hang is a failure.
 const LONG: Duration = Duration::from_mins(1);
 const EMAIL: &str = "user@example.com";
 const PASSWORD: &str = "correct horse battery";
 const REGISTER: &str = "/api/v1/auth/register";
 const LOGIN: &str = "/api/v1/auth/login";
+/// 32 bytes that are not random.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A working directory, with what is set in the environment of each command that runs there.
 struct Place {
@@ -36,6 +45,13 @@ impl Place {
     fn empty() -> Self {
         let env = vec![("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0".to_owned())];
         Self { directory: tempfile::tempdir().unwrap(), env }
+    }
+
+    /// Anywhere, with this database.
+    fn on(database: &Database) -> Self {
+        Self::empty()
+            .set("COUNTERSIGN_DATABASE__URL", &database.url)
+            .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY)
     }
 
     fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -74,13 +90,18 @@ impl Place {
         Ran::new(&output)
     }
 
-    /// Starts the service and waits until it listens.
-    fn serve(&self) -> Service {
+    /// Starts the service.
+    fn start(&self) -> Service {
         let mut child = self.command(&["serve"]).spawn().unwrap();
         let (said, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
-        let mut service = Service { child, lines, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        Service { child, lines, address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+
+    /// Starts the service and waits until it listens.
+    fn serve(&self) -> Service {
+        let mut service = self.start();
         let line = service.line_with("listening on ");
         let address = line.rsplit_once("listening on ").unwrap().1;
         let end =
@@ -163,9 +184,14 @@ impl Service {
     }
 
     fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_with(path, body, "")
+    }
+
+    /// With further headers, a line each.
+    fn post_with(&self, path: &str, body: &Value, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.address).unwrap();
         let body = body.to_string();
-        let head = head(path, body.len(), "connection: close\r\n");
+        let head = head(path, body.len(), &format!("connection: close\r\n{headers}"));
         socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
         answer(socket)
     }
@@ -256,14 +282,13 @@ fn all_faults_of_a_configuration_are_listed_a_line_each() {
 
 #[test]
 fn config_shows_where_values_were_set_and_no_secrets() {
-    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let place = Place::empty()
-        .set("COUNTERSIGN_SECRETS__MASTER_KEY", key)
+        .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY)
         .set("COUNTERSIGN_DATABASE__URL", "postgres://user:canary-word@127.0.0.1:1/auth");
     fs::write(place.path("countersign.toml"), "[tokens]\naudience = \"my-api\"\n").unwrap();
     let ran = place.run(&["config", "--listen", "127.0.0.1:7777"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for secret in [key, "canary-word"] {
+    for secret in [MASTER_KEY, "canary-word"] {
         assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
     }
     for (value, origin) in [
@@ -319,18 +344,34 @@ fn a_database_that_does_not_answer_is_one_line() {
     // One that refuses, one that takes the connection and says nothing, and one that does not exist.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
-    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for url in [
         "postgres://user:canary-word@127.0.0.1:1/auth".to_owned(),
         format!("postgres://user:canary-word@{silent}/auth"),
         "postgres://user:canary-word@no-such-host.invalid/auth".to_owned(),
     ] {
-        let place =
-            Place::empty().set("COUNTERSIGN_DATABASE__URL", &url).set("COUNTERSIGN_SECRETS__MASTER_KEY", key);
+        let place = Place::empty()
+            .set("COUNTERSIGN_DATABASE__URL", &url)
+            .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY);
         for command in [&["serve"][..], &["migrate"], &["migrate", "--check"]] {
             let ran = place.run(command);
             ran.expect_complaint(69, &["database.url"]);
             assert!(!ran.stderr.contains("canary-word"), "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_database_url_that_cannot_be_read_is_named() {
+    let (good, bad) = ("postgres://user@127.0.0.1:1/auth", "postgres://user:canary-word@127.0.0.1:port/auth");
+    for (url, direct_url, key) in [(bad, good, "database.url: "), (good, bad, "database.direct_url: ")] {
+        let place = Place::empty()
+            .set("COUNTERSIGN_DATABASE__URL", url)
+            .set("COUNTERSIGN_DATABASE__DIRECT_URL", direct_url)
+            .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY);
+        for command in [&["serve"][..], &["migrate"]] {
+            let ran = place.run(command);
+            ran.expect_complaint(64, &[key]);
+            assert!(ran.stderr.starts_with(key) && !ran.stderr.contains("canary-word"), "{ran:?}");
         }
     }
 }
@@ -341,8 +382,10 @@ fn another_master_key_or_a_lost_one_is_a_fault_of_the_configuration() {
     let place = Place::empty();
     place.serve().stop();
     let key = fs::read_to_string(place.path("countersign.key")).unwrap();
-    let other = place.set("COUNTERSIGN_SECRETS__MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
-    other.run(&["serve"]).expect_complaint(64, &["secrets.master_key"]);
+    let other = place.set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY);
+    let ran = other.run(&["serve"]);
+    ran.expect_complaint(64, &["secrets.master_key", "another master key"]);
+    assert_eq!(ran.stderr.matches("secrets.master_key").count(), 1, "{ran:?}");
     let place = Place { env: Place::empty().env, ..other };
     fs::remove_file(place.path("countersign.key")).unwrap();
     place.run(&["serve"]).expect_complaint(64, &["secrets.master_key", "countersign.key"]);
