@@ -7,6 +7,8 @@
 mod common;
 #[path = "cli/postgres.rs"]
 mod postgres;
+#[path = "cli/trace.rs"]
+mod trace;
 
 use std::{
     fs,
