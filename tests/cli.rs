@@ -461,6 +461,21 @@ fn a_user_is_made_beside_a_running_service_where_registration_is_closed() {
 }
 
 #[test]
+fn none_of_several_first_starts_at_once_fails() {
+    for round in 0..10 {
+        let place = Place::empty();
+        let create = |number: usize| {
+            let email = format!("user{number}@example.com");
+            let made = place.run_with(&["user", "create", "--email", &email], PASSWORD);
+            assert_eq!(made.code, Some(0), "round {round}: {made:?}");
+        };
+        thread::scope(|scope| (0..3).for_each(|number| drop(scope.spawn(move || create(number)))));
+        // The master key that is left opens what all of them sealed.
+        create(3);
+    }
+}
+
+#[test]
 fn a_call_in_flight_is_finished_before_the_exit() {
     let place = Place::empty();
     for stop in [Signal::TERM, Signal::INT] {
