@@ -462,7 +462,7 @@ fn a_user_is_made_beside_a_running_service_where_registration_is_closed() {
 
 #[test]
 fn none_of_several_first_starts_at_once_fails() {
-    for round in 0..10 {
+    for round in 0..30 {
         let place = Place::empty();
         let create = |number: usize| {
             let email = format!("user{number}@example.com");
