@@ -34,8 +34,10 @@ pub(super) async fn obtain(config: &Config, store: &Store) -> Result<MasterKey, 
     let database = store.sqlite_path().ok_or_else(|| problem("required with PostgreSQL"))?;
     let path = path_beside(database);
     if !path.exists() {
-        // A new key would not open what the lost one sealed; making one would only hide the loss.
-        if !signing_keys::list(&mut store.conn().await?).await?.is_empty() {
+        let sealed = !signing_keys::list(&mut store.conn().await?).await?.is_empty();
+        // A new key would not open what the lost one sealed; making one would only hide the loss. That a key is there now
+        // is another process's first start, which makes it before it seals anything.
+        if sealed && !path.exists() {
             return Err(problem(format!(
                 "{} is missing, and the keys in {} were sealed under it; put it back",
                 path.display(),

@@ -17,7 +17,10 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 use super::{
     Store,
@@ -147,7 +150,19 @@ pub(super) async fn sqlite(path: &Path) -> diesel::ConnectionResult<SqliteConn> 
     }
     let name = path.to_str().ok_or_else(|| cannot(&"its name is not UTF-8"))?;
     let mut conn = SqliteConn::establish(name).await?;
-    conn.batch_execute(SQLITE_SETUP).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    // While another process turns the write-ahead log on, SQLite refuses at once, whatever its busy time-out is.
+    let set_up = async {
+        loop {
+            match conn.batch_execute(SQLITE_SETUP).await {
+                Err(error) if error.to_string().contains("database is locked") => {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                done => break done,
+            }
+        }
+    };
+    let done = timeout(CONNECT_TIMEOUT, set_up).await.map_err(|_| cannot(&"it is locked"))?;
+    done.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
 }
 

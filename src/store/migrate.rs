@@ -41,6 +41,8 @@ impl Store {
                 // Another's migrations may take longer than a statement may.
                 diesel::sql_query("SET statement_timeout = 0").execute(&mut conn).await?;
                 diesel::sql_query("SET lock_timeout = 0").execute(&mut conn).await?;
+                // Nor is the lock waited for when the process that wanted it is gone.
+                diesel::sql_query("SET client_connection_check_interval = '5s'").execute(&mut conn).await?;
                 diesel::sql_query(LOCK).execute(&mut conn).await?;
                 apply(&mut AsyncMigrationHarness::new(conn), POSTGRES)
             }
