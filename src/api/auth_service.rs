@@ -65,19 +65,8 @@ impl AuthService for Auth {
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Answer<pb::LogoutResponse> {
-        let by_refresh_token = request.get_ref().refresh_token.as_ref();
-        if let Some(token) = by_refresh_token {
-            self.domain.logout_by_refresh_token(token).await?;
-        }
-        // Where both are given both sessions end, and a credential that is dead is no reason to refuse.
-        let ended = match self.callers.user(&request).await {
-            Ok(caller) => self.domain.logout(caller).await,
-            Err(error) => Err(error),
-        };
-        match ended {
-            Err(error) if by_refresh_token.is_some() && error.is_of_credential() => {}
-            ended => ended?,
-        }
+        let caller = self.callers.user(&request).await;
+        self.domain.logout(caller, request.get_ref().refresh_token.as_deref()).await?;
         Ok(Response::new(pb::LogoutResponse {}))
     }
 

@@ -94,7 +94,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Whether it says that nobody, or not the right one, was seen to call.
-    pub fn is_of_credential(&self) -> bool {
+    pub(super) fn is_of_credential(&self) -> bool {
         matches!(
             self,
             Self::MissingCredential

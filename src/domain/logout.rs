@@ -7,8 +7,23 @@ use crate::{
 };
 
 impl Domain {
-    /// Ends the caller's own session.
-    pub async fn logout(&self, caller: SignedIn) -> Result<()> {
+    /// Ends the caller's session and that of the refresh token, whichever are given. By refresh token a credential that is
+    /// dead, or none, is no reason to refuse.
+    pub async fn logout(&self, caller: Result<SignedIn>, refresh_token: Option<&str>) -> Result<()> {
+        if let Some(token) = refresh_token {
+            self.end_session_of(token).await?;
+        }
+        let ended = match caller {
+            Ok(caller) => self.end_own_session(caller).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Err(error) if refresh_token.is_some() && error.is_of_credential() => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn end_own_session(&self, caller: SignedIn) -> Result<()> {
         match self.revoke_session(caller.user_id, caller.session_id).await {
             // It has ended since the caller was let in.
             Err(Error::NotFound(_)) => Err(Error::CredentialRevoked),
@@ -17,8 +32,8 @@ impl Domain {
     }
 
     /// Ends the session that a refresh token belongs to. Says nothing of whether there was one (S23).
-    pub async fn logout_by_refresh_token(&self, token: &str) -> Result<()> {
-        let Some(digest) = opaque::refresh_token_digest(token) else { return Ok(()) };
+    async fn end_session_of(&self, refresh_token: &str) -> Result<()> {
+        let Some(digest) = opaque::refresh_token_digest(refresh_token) else { return Ok(()) };
         let ended = self.store.tx(async |tx| {
             let Some(token) = refresh_tokens::find(tx, digest).await? else { return Ok(false) };
             let Some(session) = sessions::find(tx, token.session_id).await? else { return Ok(false) };
