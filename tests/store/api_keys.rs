@@ -10,7 +10,9 @@ use countersign::{
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, at, digest, expect_conflict, expect_refusal, key, same, scopes, secret, user},
+    support::{
+        Fixture, at, by_pages, digest, expect_conflict, expect_refusal, key, same, scopes, secret, user,
+    },
 };
 
 fn full_settings() -> api_keys::Settings {
@@ -91,15 +93,10 @@ on_both! {
             fixture.key(&bob, seconds).await;
         }
         let mut conn = fixture.conn().await;
-        let (mut pages, mut after) = (Vec::new(), None);
-        loop {
-            let page = api_keys::list(&mut conn, ann.id, at(0), after, 2).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            assert!(page.len() <= 2);
-            pages.extend(page);
-        }
-        same(&pages, &newest_first);
+        let pages = by_pages(|key: &api_keys::ApiKey| key.id, async |after, limit| {
+            api_keys::list(&mut conn, ann.id, at(0), after, limit).await.unwrap()
+        });
+        same(&pages.await, &newest_first);
 
         // A revoked one is shown if it was revoked after the given time.
         newest_first[1].revoke_time = Some(at(50));

@@ -10,7 +10,7 @@ use countersign::{
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, NOW, at, expect_conflict, expect_refusal, same, scopes, session, user},
+    support::{Fixture, NOW, at, by_pages, expect_conflict, expect_refusal, same, scopes, session, user},
 };
 
 on_both! {
@@ -80,15 +80,10 @@ on_both! {
             fixture.session(&bob, seconds).await;
         }
         let mut conn = fixture.conn().await;
-        let (mut pages, mut after) = (Vec::new(), None);
-        loop {
-            let page = sessions::list(&mut conn, ann.id, at(10), after, 2).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            assert!(page.len() <= 2);
-            pages.extend(page);
-        }
-        same(&pages, &newest_first);
+        let pages = by_pages(|session: &sessions::Session| session.id, async |after, limit| {
+            sessions::list(&mut conn, ann.id, at(10), after, limit).await.unwrap()
+        });
+        same(&pages.await, &newest_first);
         // The first two have ended by then.
         let live = sessions::list(&mut conn, ann.id, at(3601), None, 100).await.unwrap();
         same(live, &newest_first[..3]);

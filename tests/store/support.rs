@@ -162,6 +162,22 @@ impl Fixture {
     }
 }
 
+/// Reads a list page by page, two rows each, to its end.
+pub async fn by_pages<T, I>(
+    id: impl Fn(&T) -> I,
+    mut page_after: impl AsyncFnMut(Option<I>, i64) -> Vec<T>,
+) -> Vec<T> {
+    let mut rows = Vec::new();
+    loop {
+        let page = page_after(rows.last().map(&id), 2).await;
+        if page.is_empty() {
+            return rows;
+        }
+        assert!(page.len() <= 2);
+        rows.extend(page);
+    }
+}
+
 pub fn settings(url: &str) -> Settings {
     Settings { url: url.into(), direct_url: url.into(), max_connections: 8 }
 }
