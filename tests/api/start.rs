@@ -1,10 +1,12 @@
-//! Starting: which setting a failure is blamed on.
+//! Starting: which setting a failure is blamed on, and which are refused.
+
+use std::time::Duration;
 
 use countersign::{
     app::{self, StartError},
+    domain::MAX_ACCESS_TTL,
     types::Clock,
 };
-
 use tokio::net::TcpListener;
 
 use crate::{common::Kind, support::Setup};
@@ -38,4 +40,14 @@ async fn a_direct_url_that_cannot_be_read_is_named() {
 async fn a_direct_url_that_leads_nowhere_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     expect_direct_url(&format!("postgres://postgres:{CANARY}@{closed}/auth")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_may_outlive_what_replicas_are_told_of_its_end() {
+    // S19, S28
+    let setup = async |ttl: Duration| {
+        Setup::new(Kind::Sqlite).await.set("TOKENS__ACCESS_TTL", &format!("{}s", ttl.as_secs()))
+    };
+    assert_eq!(setup(MAX_ACCESS_TTL).await.config().tokens.access_ttl, MAX_ACCESS_TTL);
+    assert!(setup(MAX_ACCESS_TTL + Duration::from_secs(1)).await.load().is_err());
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use countersign::{
     api::pb::{self, auth_service_client::AuthServiceClient, key_service_client::KeyServiceClient},
     app::App,
-    config::{Config, Sources},
+    config::{Config, Faults, Sources},
     types::{Clock, Time},
 };
 use http::{Method, Request, StatusCode};
@@ -73,6 +73,10 @@ impl Setup {
     }
 
     pub fn config(&self) -> Config {
+        self.load().expect("a good configuration")
+    }
+
+    pub fn load(&self) -> Result<Config, Faults> {
         let mut env = vec![
             ("COUNTERSIGN_SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("COUNTERSIGN_SERVER__PUBLIC_URL".to_owned(), "https://auth.example.com".to_owned()),
@@ -82,7 +86,7 @@ impl Setup {
         env.extend(self.env.clone());
         let directory = self.database.directory().to_owned();
         let sources = Sources { file: None, env, flags: Vec::new(), cores: 2, terminal: false, directory };
-        Config::load(&sources).expect("a good configuration").0
+        Config::load(&sources).map(|(config, _)| config)
     }
 
     pub async fn start(self) -> Server {
