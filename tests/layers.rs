@@ -8,7 +8,7 @@ use std::{
 };
 
 /// For each room, the beginnings of the paths that it may name.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     (
         "api",
         &[
@@ -23,9 +23,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "store::users::User",
         ],
     ),
-    ("domain", &["domain", "store", "crypto", "types"]),
+    ("domain", &["domain", "store", "crypto", "mail", "types"]),
     ("store", &["store", "types"]),
     ("crypto", &["crypto", "types"]),
+    ("mail", &["mail", "types"]),
     ("types", &["types"]),
     ("config", &["config", "types"]),
     ("telemetry", &["config"]),
@@ -40,6 +41,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "config",
             "crypto",
             "domain",
+            "mail",
             "store",
             "types",
             "worker",
@@ -51,9 +53,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
 
 /// Crates that not every room may know, and the rooms that may. A name stands for its family, too: `tonic` for
 /// `tonic_health`.
-const CRATES: [(&[&str], &[&str]); 3] = [
+const CRATES: [(&[&str], &[&str]); 4] = [
     (&["tonic", "prost", "axum", "http", "hyper", "tower"], &["api"]),
     (&["diesel", "bb8", "tokio_postgres"], &["store"]),
+    (&["lettre", "minijinja"], &["mail"]),
     (&["argon2", "pasetors", "sha2", "crc32fast"], &["crypto"]),
 ];
 

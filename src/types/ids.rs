@@ -1,4 +1,4 @@
-//! Identifiers: UUIDv7 inside, so that they sort by age; outside `usr_`, `ses_` or `key_` and 32 hexadecimal digits.
+//! Identifiers: UUIDv7 inside, so that they sort by age; outside a prefix such as `usr_` and 32 hexadecimal digits.
 
 use std::{fmt, str::FromStr};
 
@@ -69,6 +69,17 @@ id!(
     /// An API key's id, `key_…`. It survives rotation.
     KeyId,
     "key"
+);
+
+id!(
+    /// A waiting mail's id: `mail_…` in the log, and the left half of its Message-ID.
+    MailId,
+    "mail"
+);
+id!(
+    /// An event's id, `evt_…`.
+    EventId,
+    "evt"
 );
 
 /// An access token's id: its `jti` claim.

@@ -17,7 +17,7 @@ pub mod time;
 pub use clock::Clock;
 pub use digest::Digest;
 pub use email::Email;
-pub use ids::{KeyId, SessionId, TokenId, UserId};
+pub use ids::{EventId, KeyId, MailId, SessionId, TokenId, UserId};
 pub use name::{DisplayName, KeyName};
 pub use password::Password;
 pub use rate_limit::RateLimit;

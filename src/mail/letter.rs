@@ -1,0 +1,64 @@
+//! What a mail says, before it has words.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One mail. It prints without its content, which holds one-time tokens (S57).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The recipient's address.
+    pub to: String,
+    /// What it is about.
+    pub content: Content,
+}
+
+/// What a mail is about: the name of its templates, and what they may speak of. People's names are not among it: whoever
+/// registers a stranger's address would choose the words of a mail to them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Content {
+    /// Asks to prove that the address is the account's.
+    VerifyEmail(Link),
+    /// Leads to where a new password is set.
+    ResetPassword(Link),
+    /// To a new address: asks to confirm that the account shall have it.
+    ConfirmEmailChange(Link),
+    /// To the old address: somebody asked for the change.
+    EmailChangeRequested(NewAddress),
+    /// To the old address: the account has another now.
+    EmailChanged(NewAddress),
+    /// The account's password was changed (S42).
+    PasswordChanged,
+    /// A way to sign in was added or removed.
+    SignInMethodChanged(Change),
+}
+
+/// Where a mail leads.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// With the one-time token in it.
+    pub link: String,
+    /// For how long it works, in words: "24 hours".
+    pub valid_for: String,
+}
+
+/// Which address an account gets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewAddress {
+    /// As it was given.
+    pub new_email: String,
+}
+
+/// What happened to an account.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// A whole sentence: "A password was added."
+    pub change: String,
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Letter { [REDACTED] }")
+    }
+}
