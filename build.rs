@@ -11,17 +11,21 @@ const FILES: [&str; 4] = [
 ];
 
 /// Messages with a password, a token or a key's secret in them. `src/api/pb.rs` prints them without (S57).
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 14] = [
     "ChangePasswordRequest",
+    "ConfirmEmailChangeRequest",
     "CreateKeyResponse",
     "DeleteMeRequest",
     "LoginRequest",
     "LogoutRequest",
     "RefreshRequest",
     "RegisterRequest",
+    "RequestEmailChangeRequest",
+    "ResetPasswordRequest",
     "RotateKeyResponse",
     "TokenResponse",
     "ValidateCredentialRequest",
+    "VerifyEmailRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

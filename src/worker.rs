@@ -14,6 +14,12 @@ use crate::domain::Domain;
 const PROBE: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often what is over is removed.
+const SWEEP: Duration = Duration::from_mins(1);
+
+/// How often mails are looked for that another replica has written, or that are due again.
+const MAIL_POLL: Duration = Duration::from_secs(1);
+
 /// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +46,57 @@ pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
     tokio::select! {
         () = work => {}
         () = late => tracing::warn!("the last uses of keys were not written: the database does not answer"),
+    }
+}
+
+/// Sends mails until `stopped`: at once those that this replica has written, soon those that others have, or that are due
+/// again. What is being sent then has some seconds to be accepted.
+pub async fn deliver_mails(domain: Arc<Domain>, stopped: CancellationToken) {
+    let work = async {
+        let mut ticks = ticks(MAIL_POLL);
+        let mut failing = false;
+        loop {
+            let next = async {
+                tokio::select! { _ = ticks.tick() => {}, () = domain.mail_written() => {} }
+            };
+            if stopped.run_until_cancelled(next).await.is_none() {
+                return;
+            }
+            while let Some(round) = unless(&stopped, domain.deliver_mails()).await {
+                // Once for each time that the database goes away.
+                match &round {
+                    Err(error) if !failing => tracing::warn!(cause = ?error, "mails are not read"),
+                    _ => {}
+                }
+                failing = round.is_err();
+                if !matches!(round, Ok(true)) {
+                    break;
+                }
+            }
+        }
+    };
+    let late = async {
+        stopped.cancelled().await;
+        sleep(LAST_TIMEOUT).await;
+    };
+    tokio::select! { () = work => {}, () = late => {} }
+}
+
+/// Does it, unless `stopped` already.
+async fn unless<T>(stopped: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    if stopped.is_cancelled() { None } else { Some(work.await) }
+}
+
+/// Removes what is over, until `stopped`.
+pub async fn sweep(domain: Arc<Domain>, stopped: CancellationToken) {
+    let mut ticks = ticks(SWEEP);
+    while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
+        // What is under way when the service stops is rolled back, and done by the next.
+        match stopped.run_until_cancelled(domain.sweep()).await {
+            Some(Ok(0)) | None => {}
+            Some(Ok(rows)) => tracing::debug!(rows, "swept"),
+            Some(Err(error)) => tracing::warn!(cause = ?error, "not all that is over was swept"),
+        }
     }
 }
 

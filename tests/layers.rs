@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "types",
             // Rows are the entities. Of the store, these and nothing else.
             "store::api_keys::ApiKey",
+            "store::events::Event",
             "store::sessions::Session",
             "store::users::User",
         ],

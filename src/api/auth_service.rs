@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{Domain, Error, NewAccount, Result},
-    types::{DisplayName, Email, Invalid, Password, Scopes, SessionId},
+    types::{DisplayName, Email, EventId, Invalid, Password, Scopes, SessionId, event::Action},
 };
 
 /// The most questions in a batch.
@@ -46,8 +46,8 @@ impl AuthService for Auth {
             password: field("password", Password::parse(&request.password))?,
             name: field("name", DisplayName::parse(&request.name))?,
         };
-        let issued = self.domain.register(new, &client).await?;
-        Ok(Response::new(convert::token_response(issued)))
+        let registered = self.domain.register(new, &client).await?;
+        Ok(Response::new(convert::registered(registered)))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::TokenResponse> {
@@ -60,13 +60,15 @@ impl AuthService for Auth {
     }
 
     async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Answer<pb::TokenResponse> {
-        let issued = self.domain.refresh(&request.get_ref().refresh_token).await?;
+        let client = self.callers.client(&request);
+        let issued = self.domain.refresh(&request.get_ref().refresh_token, &client).await?;
         Ok(Response::new(convert::token_response(issued)))
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Answer<pb::LogoutResponse> {
         let caller = self.callers.user(&request).await;
-        self.domain.logout(caller, request.get_ref().refresh_token.as_deref()).await?;
+        let client = self.callers.client(&request);
+        self.domain.logout(caller, request.get_ref().refresh_token.as_deref(), &client).await?;
         Ok(Response::new(pb::LogoutResponse {}))
     }
 
@@ -82,7 +84,7 @@ impl AuthService for Auth {
         let mask = Mask::parse(request.update_mask.as_ref(), &["name"])?;
         let user = if mask.changes("name", request.name.is_some()) {
             let name = field("name", DisplayName::parse(&request.name.unwrap_or_default()))?;
-            self.domain.rename_user(caller.user_id, &name).await?
+            self.domain.rename_user(&caller, &name).await?
         } else {
             self.domain.get_user(caller.user_id).await?
         };
@@ -93,7 +95,7 @@ impl AuthService for Auth {
         let caller = self.callers.user(&request).await?;
         let password = request.into_inner().password;
         let password = password.map(|text| field("password", Password::parse(&text))).transpose()?;
-        self.domain.delete_user(caller.user_id, password).await?;
+        self.domain.delete_user(&caller, password).await?;
         Ok(Response::new(pb::DeleteMeResponse {}))
     }
 
@@ -105,8 +107,80 @@ impl AuthService for Auth {
         let request = request.into_inner();
         let current = field("current_password", Password::parse(&request.current_password))?;
         let new = field("new_password", Password::parse(&request.new_password))?;
-        self.domain.change_password(caller, current, new).await?;
+        self.domain.change_password(&caller, current, new).await?;
         Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
+
+    async fn verify_email(&self, request: Request<pb::VerifyEmailRequest>) -> Answer<pb::User> {
+        let client = self.callers.client(&request);
+        let user = self.domain.verify_email(&request.get_ref().token, &client).await?;
+        Ok(Response::new(convert::user(user)))
+    }
+
+    async fn resend_verification(
+        &self,
+        request: Request<pb::ResendVerificationRequest>,
+    ) -> Answer<pb::ResendVerificationResponse> {
+        let client = self.callers.client(&request);
+        let email = field("email", Email::parse(&request.get_ref().email))?;
+        self.domain.resend_verification(&email, &client).await?;
+        Ok(Response::new(pb::ResendVerificationResponse {}))
+    }
+
+    async fn forgot_password(
+        &self,
+        request: Request<pb::ForgotPasswordRequest>,
+    ) -> Answer<pb::ForgotPasswordResponse> {
+        let client = self.callers.client(&request);
+        let email = field("email", Email::parse(&request.get_ref().email))?;
+        self.domain.forgot_password(&email, &client).await?;
+        Ok(Response::new(pb::ForgotPasswordResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<pb::ResetPasswordRequest>,
+    ) -> Answer<pb::ResetPasswordResponse> {
+        let client = self.callers.client(&request);
+        let request = request.into_inner();
+        let new = field("new_password", Password::parse(&request.new_password))?;
+        self.domain.reset_password(&request.token, new, &client).await?;
+        Ok(Response::new(pb::ResetPasswordResponse {}))
+    }
+
+    async fn request_email_change(
+        &self,
+        request: Request<pb::RequestEmailChangeRequest>,
+    ) -> Answer<pb::RequestEmailChangeResponse> {
+        let caller = self.callers.user(&request).await?;
+        let request = request.into_inner();
+        let new = field("new_email", Email::parse(&request.new_email))?;
+        let password = request.password.map(|text| field("password", Password::parse(&text))).transpose()?;
+        self.domain.request_email_change(&caller, &new, password).await?;
+        Ok(Response::new(pb::RequestEmailChangeResponse {}))
+    }
+
+    async fn confirm_email_change(
+        &self,
+        request: Request<pb::ConfirmEmailChangeRequest>,
+    ) -> Answer<pb::User> {
+        let client = self.callers.client(&request);
+        let user = self.domain.confirm_email_change(&request.get_ref().token, &client).await?;
+        Ok(Response::new(convert::user(user)))
+    }
+
+    async fn list_my_events(
+        &self,
+        request: Request<pb::ListMyEventsRequest>,
+    ) -> Answer<pb::ListMyEventsResponse> {
+        let caller = self.callers.user(&request).await?;
+        let request = request.into_inner();
+        let size = convert::page_size(request.page_size)?;
+        let after = convert::page_token(&request.page_token)?.map(EventId);
+        let events = self.domain.list_events(caller.user_id, after, size + 1).await?;
+        let (events, next_page_token) = convert::page(events, size, |event| event.id.0);
+        let events = events.into_iter().map(convert::event).collect();
+        Ok(Response::new(pb::ListMyEventsResponse { events, next_page_token }))
     }
 
     async fn list_sessions(
@@ -129,7 +203,7 @@ impl AuthService for Auth {
     ) -> Answer<pb::RevokeSessionResponse> {
         let caller = self.callers.user(&request).await?;
         let id = request.get_ref().session_id.parse().map_err(|_| Error::NotFound("session"))?;
-        self.domain.revoke_session(caller.user_id, id).await?;
+        self.domain.revoke_session(&caller, id, Action::RevokeSession).await?;
         Ok(Response::new(pb::RevokeSessionResponse {}))
     }
 
@@ -138,8 +212,7 @@ impl AuthService for Auth {
         request: Request<pb::RevokeAllSessionsRequest>,
     ) -> Answer<pb::RevokeAllSessionsResponse> {
         let caller = self.callers.user(&request).await?;
-        let keep = request.get_ref().keep_current.then_some(caller.session_id);
-        let revoked = self.domain.revoke_all_sessions(caller.user_id, keep).await?;
+        let revoked = self.domain.revoke_all_sessions(&caller, request.get_ref().keep_current).await?;
         let revoked_count = i32::try_from(revoked).unwrap_or(i32::MAX);
         Ok(Response::new(pb::RevokeAllSessionsResponse { revoked_count }))
     }

@@ -36,15 +36,15 @@ impl Callers {
         // A browser's gRPC-web client cannot set `user-agent`.
         let user_agent =
             ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());
-        Client {
-            address: peer.map(|peer| self.proxies.client(peer, metadata)),
-            user_agent: user_agent.unwrap_or_default().to_owned(),
-        }
+        let address = peer.map(|peer| self.proxies.client(peer, metadata));
+        let throttled = peer.zip(address).filter(|(peer, address)| self.proxies.tell_apart(*peer, *address));
+        let throttled = throttled.map(|(_, address)| address);
+        Client::new(address, throttled, user_agent.unwrap_or_default())
     }
 
     /// The user whose access token is presented.
     pub async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
-        self.domain.authenticate_user(credential(request)?).await
+        self.domain.authenticate_user(credential(request)?, self.client(request)).await
     }
 
     /// Whoever presents an access token or an API key.
@@ -67,6 +67,13 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether a client's address is its own. Behind a proxy that is not known to be one, everybody would have the proxy's,
+    /// which is likely to be a private one; and behind one that is, whoever it does not tell of (S12).
+    fn tell_apart(&self, peer: IpAddr, client: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        if self.trust(peer) { !self.trust(client) } else { !is_private(peer) }
+    }
+
     /// The client's address: the socket's; or behind trusted proxies the last one in `x-forwarded-for` that is not a
     /// trusted proxy's. What stands to the left of it, its sender may have made up.
     fn client(&self, peer: IpAddr, metadata: &MetadataMap) -> IpAddr {
@@ -81,6 +88,18 @@ impl TrustedProxies {
             }
         }
         client
+    }
+}
+
+/// Of this machine, or of a network that is not the internet: RFC 1918, 3927, 4193, 4291 and 6598.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && b & 0b1100_0000 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

@@ -10,11 +10,14 @@ use uuid::Uuid;
 use super::pb;
 use crate::{
     domain::{
-        Error, Issued, Result, VerificationKey,
+        Error, Issued, Registered, Result, VerificationKey,
         validate::{Principal, Status, Validation},
     },
-    store::{api_keys::ApiKey, sessions::Session, users::User},
-    types::{Invalid, Scopes, SessionId, Time},
+    store::{api_keys::ApiKey, events::Event, sessions::Session, users::User},
+    types::{
+        Invalid, Scopes, SessionId, Time,
+        event::{Action, Outcome},
+    },
 };
 
 /// Pages: how many rows when the caller does not say, and at most.
@@ -116,6 +119,15 @@ impl<'a> Mask<'a> {
     }
 }
 
+pub fn registered(registered: Registered) -> pb::TokenResponse {
+    match registered {
+        Registered::SignedIn(issued) => token_response(issued),
+        Registered::Unverified(account) => {
+            pb::TokenResponse { user: Some(user(account)), ..Default::default() }
+        }
+    }
+}
+
 pub fn token_response(issued: Issued) -> pb::TokenResponse {
     pb::TokenResponse {
         access_token: issued.access_token.expose_secret().to_owned(),
@@ -166,6 +178,47 @@ pub fn api_key(key: ApiKey) -> pb::ApiKey {
             requests: i32::try_from(limit.requests()).unwrap_or(i32::MAX),
             per: Some(proto_duration(limit.per())),
         }),
+    }
+}
+
+pub fn event(event: Event) -> pb::Event {
+    use pb::{EventAction as A, EventOutcome as O};
+    let action = match event.action {
+        Action::Register => A::Register,
+        Action::SignIn => A::SignIn,
+        Action::SignOut => A::SignOut,
+        Action::Refresh => A::Refresh,
+        Action::RevokeSession => A::RevokeSession,
+        Action::RevokeAllSessions => A::RevokeAllSessions,
+        Action::UpdateProfile => A::UpdateProfile,
+        Action::ChangePassword => A::ChangePassword,
+        Action::RequestPasswordReset => A::RequestPasswordReset,
+        Action::ResetPassword => A::ResetPassword,
+        Action::RequestVerification => A::RequestVerification,
+        Action::VerifyEmail => A::VerifyEmail,
+        Action::RequestEmailChange => A::RequestEmailChange,
+        Action::ChangeEmail => A::ChangeEmail,
+        Action::DeleteAccount => A::DeleteAccount,
+        Action::CreateKey => A::CreateKey,
+        Action::UpdateKey => A::UpdateKey,
+        Action::RotateKey => A::RotateKey,
+        Action::RevokeKey => A::RevokeKey,
+        Action::Unknown => A::Unspecified,
+    };
+    let outcome = match event.outcome {
+        Outcome::Succeeded => O::Succeeded,
+        Outcome::Failed => O::Failed,
+        Outcome::Unknown => O::Unspecified,
+    };
+    pb::Event {
+        id: event.id.to_string(),
+        create_time: Some(timestamp(event.create_time)),
+        action: action.into(),
+        outcome: outcome.into(),
+        session_id: event.session_id.map(|id| id.to_string()).unwrap_or_default(),
+        key_id: event.key_id.map(|id| id.to_string()).unwrap_or_default(),
+        ip_address: event.ip_address,
+        user_agent: event.user_agent,
     }
 }
 

@@ -20,6 +20,8 @@ impl From<Error> for Problem {
             Error::RefreshTokenReused => Reason::RefreshTokenReused,
             Error::InsufficientScope(_) => Reason::InsufficientScope,
             Error::AccountDisabled => Reason::AccountDisabled,
+            Error::EmailNotVerified => Reason::EmailNotVerified,
+            Error::OneTimeTokenInvalid => Reason::OneTimeTokenInvalid,
             Error::SessionRequired => Reason::SessionRequired,
             Error::RegistrationClosed => Reason::RegistrationClosed,
             Error::EmailAlreadyRegistered => Reason::EmailAlreadyRegistered,

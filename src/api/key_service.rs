@@ -35,7 +35,7 @@ impl Keys {
 #[tonic::async_trait]
 impl KeyService for Keys {
     async fn create_key(&self, request: Request<pb::CreateKeyRequest>) -> Answer<pb::CreateKeyResponse> {
-        let owner = self.callers.user(&request).await?.user_id;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let new = NewKey {
             name: field("name", KeyName::parse(&request.name))?,
@@ -43,7 +43,7 @@ impl KeyService for Keys {
             expire_time: request.expire_time.map(|time| convert::time("expire_time", time)).transpose()?,
             rate_limit: request.rate_limit.map(rate_limit).transpose()?,
         };
-        let (key, secret) = self.domain.create_key(owner, new).await?;
+        let (key, secret) = self.domain.create_key(&caller, new).await?;
         let secret = secret.expose_secret().to_owned();
         Ok(Response::new(pb::CreateKeyResponse { key: Some(convert::api_key(key)), secret }))
     }
@@ -66,7 +66,7 @@ impl KeyService for Keys {
     }
 
     async fn update_key(&self, request: Request<pb::UpdateKeyRequest>) -> Answer<pb::ApiKey> {
-        let owner = self.callers.user(&request).await?.user_id;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let id = key_id(&request.key_id)?;
         let mask =
@@ -85,24 +85,24 @@ impl KeyService for Keys {
         if mask.changes("rate_limit", request.rate_limit.is_some()) {
             change.rate_limit = Some(request.rate_limit.map(rate_limit).transpose()?);
         }
-        let key = self.domain.update_key(owner, id, change).await?;
+        let key = self.domain.update_key(&caller, id, change).await?;
         Ok(Response::new(convert::api_key(key)))
     }
 
     async fn rotate_key(&self, request: Request<pb::RotateKeyRequest>) -> Answer<pb::RotateKeyResponse> {
-        let owner = self.callers.user(&request).await?.user_id;
+        let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
         let id = key_id(&request.key_id)?;
         let grace =
             request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
-        let (key, secret) = self.domain.rotate_key(owner, id, grace).await?;
+        let (key, secret) = self.domain.rotate_key(&caller, id, grace).await?;
         let secret = secret.expose_secret().to_owned();
         Ok(Response::new(pb::RotateKeyResponse { key: Some(convert::api_key(key)), secret }))
     }
 
     async fn revoke_key(&self, request: Request<pb::RevokeKeyRequest>) -> Answer<pb::RevokeKeyResponse> {
-        let owner = self.callers.user(&request).await?.user_id;
-        self.domain.revoke_key(owner, key_id(&request.get_ref().key_id)?).await?;
+        let caller = self.callers.user(&request).await?;
+        self.domain.revoke_key(&caller, key_id(&request.get_ref().key_id)?).await?;
         Ok(Response::new(pb::RevokeKeyResponse {}))
     }
 }

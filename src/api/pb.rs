@@ -23,8 +23,9 @@ macro_rules! redacted {
 }
 
 redacted! {
-    ChangePasswordRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest RefreshRequest RegisterRequest
-    RotateKeyResponse TokenResponse ValidateCredentialRequest
+    ChangePasswordRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest
+    RefreshRequest RegisterRequest RequestEmailChangeRequest ResetPasswordRequest RotateKeyResponse TokenResponse
+    ValidateCredentialRequest VerifyEmailRequest
 }
 
 #[cfg(test)]
@@ -44,9 +45,11 @@ mod tests {
 
     fn is_secret(field: &FieldDescriptor) -> bool {
         let name = field.name();
-        ["password", "access_token", "refresh_token", "credential", "secret"]
-            .iter()
-            .any(|s| name.ends_with(s))
+        // A page token is an id.
+        name == "token"
+            || ["password", "access_token", "refresh_token", "credential", "secret"]
+                .iter()
+                .any(|s| name.ends_with(s))
     }
 
     #[test]

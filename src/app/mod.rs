@@ -1,6 +1,7 @@
 //! Wiring: from a configuration to a running service. It alone knows all rooms.
 
 mod lock_file;
+mod mail;
 mod master_key;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use crate::{
         password::{Params, PasswordHasher, StartError as HasherError},
         tokens::Parties,
     },
-    domain::{Domain, LoadError, Settings},
+    domain::{Domain, LoadError, Settings, Throttle},
     store::{self, ConnectError, Store},
     types::Clock,
     worker,
@@ -128,6 +129,8 @@ impl App {
         let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
+        let post = tokio::spawn(worker::deliver_mails(domain.clone(), stopped.clone()));
+        let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async move {
             shutdown.await;
@@ -141,8 +144,8 @@ impl App {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");
         }
         stopped.cancel();
-        // A panic in either was logged when it happened.
-        let _ = tokio::join!(probe, house);
+        // A panic in any of them was logged when it happened.
+        let _ = tokio::join!(probe, post, sweep, house);
     }
 }
 
@@ -209,7 +212,8 @@ pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domai
                 HasherError::Thread(_) => StartError::Internal(error.to_string()),
             }
         })?;
-    Ok(Domain::start(store, clock, hasher, master_key, settings(config)).await?)
+    let mailer = mail::mailer(config)?;
+    Ok(Domain::start(store, clock, hasher, master_key, mailer, settings(config)).await?)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -225,6 +229,15 @@ fn settings(config: &Config) -> Settings {
         min_password_length: config.passwords.min_length,
         registration_open: config.accounts.registration == Registration::Open,
         default_scopes: config.accounts.default_scopes.clone(),
+        require_verified_email: config.accounts.require_verified_email,
+        throttle: Throttle {
+            account_free_failures: config.throttle.account_free_failures,
+            account_max_delay: config.throttle.account_max_delay,
+            account_max_failures: config.throttle.account_max_failures,
+            address_failures_per_minute: config.throttle.address_failures_per_minute,
+            mails_per_hour: config.throttle.mails_per_hour,
+        },
+        links: mail::links(config),
     }
 }
 

@@ -16,7 +16,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
@@ -42,6 +42,10 @@ pub struct Config {
     pub passwords: Passwords,
     /// Who may register, and with what.
     pub accounts: Accounts,
+    /// How mail leaves the house, and where its links lead.
+    pub mail: Mail,
+    /// How often something may fail.
+    pub throttle: Throttle,
     /// Logging.
     pub telemetry: Telemetry,
 }
@@ -124,6 +128,46 @@ pub struct Accounts {
     pub registration: Registration,
     /// The scopes of a new account.
     pub default_scopes: Scopes,
+    /// Whether somebody may sign in only once their address is proven.
+    pub require_verified_email: bool,
+}
+
+/// `mail.*`
+#[derive(Debug)]
+pub struct Mail {
+    /// The way out.
+    pub transport: MailTransport,
+    /// For [`MailTransport::File`]: where to.
+    pub dir: PathBuf,
+    /// For [`MailTransport::Smtp`]: the server, in lettre's form, and perhaps a password.
+    pub smtp_url: Option<SecretString>,
+    /// The sender; always there with [`MailTransport::Smtp`].
+    pub from: Option<String>,
+    /// Where the operator's own templates are.
+    pub templates_dir: Option<PathBuf>,
+    /// Links with `{token}` in them; unset: to the built-in pages.
+    pub verify_url: Option<String>,
+    /// As `verify_url`.
+    pub reset_url: Option<String>,
+    /// As `verify_url`.
+    pub change_email_url: Option<String>,
+    /// Whether the built-in pages are served.
+    pub pages: bool,
+}
+
+/// `throttle.*`
+#[derive(Debug)]
+pub struct Throttle {
+    /// Wrong passwords in a row that make nobody wait (S8).
+    pub account_free_failures: u32,
+    /// The longest that one has to wait after another.
+    pub account_max_delay: Duration,
+    /// After so many the password is off until it is reset.
+    pub account_max_failures: u32,
+    /// Failures a minute of one network address (S12); 0 for any number.
+    pub address_failures_per_minute: usize,
+    /// Mails an hour to one recipient, of each kind (S13).
+    pub mails_per_hour: usize,
 }
 
 /// `telemetry.*`
@@ -144,6 +188,17 @@ pub enum Registration {
     Closed,
 }
 
+/// How mail leaves the house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTransport {
+    /// To standard output, links included: for a laptop.
+    Log,
+    /// Into files.
+    File,
+    /// To a mail server.
+    Smtp,
+}
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -156,6 +211,8 @@ pub enum LogFormat {
 const BOOL: &[(&str, bool)] = &[("true", true), ("false", false)];
 const REGISTRATION: &[(&str, Registration)] =
     &[("open", Registration::Open), ("closed", Registration::Closed)];
+const MAIL_TRANSPORT: &[(&str, MailTransport)] =
+    &[("log", MailTransport::Log), ("file", MailTransport::File), ("smtp", MailTransport::Smtp)];
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl Config {
@@ -201,6 +258,26 @@ impl Config {
             accounts: Accounts {
                 registration: r.get("accounts.registration", parse::one_of(REGISTRATION)),
                 default_scopes: r.whole("accounts.default_scopes", parse::scope, parse::scopes),
+                require_verified_email: r.get("accounts.require_verified_email", parse::one_of(BOOL)),
+            },
+            mail: Mail {
+                transport: r.get("mail.transport", parse::one_of(MAIL_TRANSPORT)),
+                dir: r.get("mail.dir", parse::path),
+                smtp_url: r.optional("mail.smtp_url", parse::smtp_url),
+                from: r.optional("mail.from", parse::sender),
+                templates_dir: r.optional("mail.templates_dir", parse::path),
+                verify_url: r.optional("mail.verify_url", parse::link),
+                reset_url: r.optional("mail.reset_url", parse::link),
+                change_email_url: r.optional("mail.change_email_url", parse::link),
+                pages: r.get("mail.pages", parse::one_of(BOOL)),
+            },
+            throttle: Throttle {
+                account_free_failures: r.get("throttle.account_free_failures", parse::number(1..=1000)),
+                account_max_delay: r.get("throttle.account_max_delay", parse::duration("1s", "24h")),
+                account_max_failures: r.get("throttle.account_max_failures", parse::number(2..=1000)),
+                address_failures_per_minute: r
+                    .get("throttle.address_failures_per_minute", parse::number(0..=1000)),
+                mails_per_hour: r.get("throttle.mails_per_hour", parse::number(1..=100)),
             },
             telemetry: Telemetry {
                 log_format: r.get("telemetry.log_format", parse::one_of(LOG_FORMAT)),
@@ -224,6 +301,30 @@ impl Config {
             &["secrets.master_key", "database.url"],
             self.secrets.master_key.is_some() || !postgres,
             "required with PostgreSQL: make one with `openssl rand -base64 32`",
+        );
+        let (mail, throttle) = (&self.mail, &self.throttle);
+        let laptop = self.server.listen.ip().is_loopback();
+        r.check(
+            &["mail.transport", "server.listen"],
+            mail.transport != MailTransport::Log || laptop,
+            "log prints the links of mails to standard output, so it is refused unless server.listen is a loopback address: \
+             choose smtp or file",
+        );
+        let smtp = mail.transport == MailTransport::Smtp;
+        r.check(
+            &["mail.smtp_url", "mail.transport"],
+            mail.smtp_url.is_some() || !smtp,
+            "required with mail.transport smtp",
+        );
+        r.check(
+            &["mail.from", "mail.transport"],
+            mail.from.is_some() || !smtp,
+            "required with mail.transport smtp",
+        );
+        r.check(
+            &["throttle.account_max_failures", "throttle.account_free_failures"],
+            throttle.account_max_failures > throttle.account_free_failures,
+            "must be more than throttle.account_free_failures",
         );
     }
 

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -124,6 +125,41 @@ fn split_web_url(text: &str) -> Option<(&str, &str)> {
     };
     let port_holds = port.is_none_or(|port| number(1..=u16::MAX)(port).is_ok());
     (host_holds && port_holds).then(|| text.split_at(end))
+}
+
+/// The link of a mail, with a place for the token. Any scheme will do: it may open an application.
+pub(super) fn link(text: &str) -> Parsed<String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let scheme_holds = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let plain = !rest.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if !(scheme_holds && plain && text.matches("{token}").count() == 1) {
+        return Err(
+            "is not a URL with {token} in it once, like https://app.example.com/verify?token={token}".into(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A path of the file system.
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() { Err("is not a path".to_owned()) } else { Ok(text.into()) }
+}
+
+/// A mail's sender: what lettre makes of it is told at start.
+pub(super) fn sender(text: &str) -> Parsed<String> {
+    if !text.contains('@') || text.chars().any(char::is_control) {
+        return Err("is not a sender like Example <noreply@example.com>".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A mail server's URL, looked at only as far as to know that it is one.
+pub(super) fn smtp_url(text: &str) -> Parsed<SecretString> {
+    if text.starts_with("smtp://") || text.starts_with("smtps://") {
+        return Ok(text.into());
+    }
+    Err("is not a URL like smtp://user:password@mail.example.com:587?tls=required".to_owned())
 }
 
 /// A database URL, looked at only as far as to know which database it means: the store reads the rest.

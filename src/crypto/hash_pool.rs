@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::{Duration, Instant},
 };
@@ -58,8 +58,15 @@ type Work = Box<dyn FnOnce(&mut Memory) -> Option<Output> + Send>;
 
 struct Job {
     work: Work,
-    /// Closed as soon as its caller has gone away.
     reply: oneshot::Sender<Option<Output>>,
+    /// Somebody else than who waits for the reply; gone when the result is wanted no more.
+    caller: Option<Weak<()>>,
+}
+
+impl Job {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed() || self.caller.as_ref().is_some_and(|caller| caller.strong_count() == 0)
+    }
 }
 
 impl HashPool {
@@ -73,14 +80,16 @@ impl HashPool {
         Ok(pool)
     }
 
-    /// Runs `work` on one of the threads. A job that no thread has begun when this future is dropped is never run.
+    /// Runs `work` on one of the threads. A job that no thread has begun when this future is dropped, or the `caller` is
+    /// gone, is never run.
     pub(super) async fn run(
         &self,
+        caller: Option<Weak<()>>,
         work: impl FnOnce(&mut Memory) -> Option<Output> + Send + 'static,
     ) -> Result<Output, PoolError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job { work: Box::new(work), reply })?;
-        // An error here means that the job panicked.
+        self.enqueue(Job { work: Box::new(work), reply, caller })?;
+        // An error here means that the job panicked, or was not begun.
         answer.await.ok().flatten().ok_or(PoolError::Failed)
     }
 
@@ -88,7 +97,7 @@ impl HashPool {
         let mut state = self.shared.lock();
         if self.is_full(&state) {
             // Those whose callers have left make room for those who are still there.
-            state.queue.retain(|job| !job.reply.is_closed());
+            state.queue.retain(|job| !job.is_abandoned());
         }
         if self.is_full(&state) {
             let jobs = u32::try_from(state.running + state.queue.len()).unwrap_or(u32::MAX);
@@ -118,7 +127,7 @@ impl Shared {
     /// What a thread does all its life.
     fn run_jobs(&self) {
         let mut memory = Memory::new();
-        while let Some(Job { work, reply }) = self.next() {
+        while let Some(Job { work, reply, .. }) = self.next() {
             let started = Instant::now();
             // A panic ends the job, not the thread. The memory holds plain numbers, which the next job overwrites.
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut memory)));
@@ -135,7 +144,7 @@ impl Shared {
         let mut state = self.lock();
         while !state.closed {
             match state.queue.pop_front() {
-                Some(job) if job.reply.is_closed() => drop(job),
+                Some(job) if job.is_abandoned() => drop(job),
                 Some(job) => {
                     state.running += 1;
                     return Some(job);
@@ -191,7 +200,7 @@ mod tests {
         let task = tokio::spawn({
             let pool = Arc::clone(pool);
             async move {
-                pool.run(move |_| {
+                pool.run(None, move |_| {
                     let _ = begun.send(());
                     let _ = released.recv();
                     output()
@@ -211,7 +220,7 @@ mod tests {
         let attempts: Vec<_> = (0..20)
             .map(|_| {
                 let pool = Arc::clone(&pool);
-                tokio::spawn(async move { pool.run(|_| output()).await })
+                tokio::spawn(async move { pool.run(None, |_| output()).await })
             })
             .collect();
         until(|| attempts.iter().filter(|attempt| attempt.is_finished()).count() == 19).await;
@@ -229,7 +238,7 @@ mod tests {
             }
         }
         assert_eq!((done, refused), (1, 19));
-        assert!(pool.run(|_| output()).await.is_ok());
+        assert!(pool.run(None, |_| output()).await.is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +250,7 @@ mod tests {
         let job = || {
             let (pool, runs) = (Arc::clone(&pool), Arc::clone(&runs));
             tokio::spawn(async move {
-                pool.run(move |_| {
+                pool.run(None, move |_| {
                     runs.fetch_add(1, Ordering::SeqCst);
                     output()
                 })
@@ -265,9 +274,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_ends_the_job_and_not_the_thread() {
         let pool = HashPool::start(1, 0).unwrap();
-        assert!(matches!(pool.run(|_| panic!("in a job")).await, Err(PoolError::Failed)));
-        assert!(matches!(pool.run(|_| None).await, Err(PoolError::Failed)));
-        assert!(pool.run(|_| output()).await.is_ok());
+        assert!(matches!(pool.run(None, |_| panic!("in a job")).await, Err(PoolError::Failed)));
+        assert!(matches!(pool.run(None, |_| None).await, Err(PoolError::Failed)));
+        assert!(pool.run(None, |_| output()).await.is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +284,7 @@ mod tests {
         let pool = Arc::new(HashPool::start(1, 0).unwrap());
         let (_release, _running) = occupy(&pool).await;
         pool.shared.lock().job_time = Duration::from_secs(3);
-        let refused = pool.run(|_| output()).await;
+        let refused = pool.run(None, |_| output()).await;
         assert!(
             matches!(refused, Err(PoolError::Full { retry_after }) if retry_after == Duration::from_secs(3))
         );
@@ -284,7 +293,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_threads_end_with_the_pool() {
         let pool = HashPool::start(3, 8).unwrap();
-        pool.run(|_| output()).await.unwrap();
+        pool.run(None, |_| output()).await.unwrap();
         let shared = Arc::downgrade(&pool.shared);
         drop(pool);
         until(|| shared.strong_count() == 0).await;

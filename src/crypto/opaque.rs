@@ -1,4 +1,4 @@
-//! Opaque tokens: 256 random bits that mean nothing but to the database (S16).
+//! Opaque tokens: 256 random bits that mean nothing but to the database (S16, S37).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
@@ -7,17 +7,36 @@ use super::sha256;
 use crate::types::{Digest, random};
 
 const REFRESH_PREFIX: &str = "rt_";
-/// The prefix and 32 bytes in base64.
-const REFRESH_LEN: usize = 3 + 43;
+const ONE_TIME_PREFIX: &str = "ot_";
+/// 32 bytes in base64.
+const RANDOM_LEN: usize = 43;
 
 /// A new refresh token: `rt_` and 43 characters of base64url.
 pub fn new_refresh_token() -> SecretString {
-    format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>())).into()
+    new(REFRESH_PREFIX)
 }
 
 /// What is stored of a refresh token; `None` where the text cannot be one.
 pub fn refresh_token_digest(text: &str) -> Option<Digest> {
-    (text.len() == REFRESH_LEN && text.starts_with(REFRESH_PREFIX)).then(|| sha256(text))
+    digest(REFRESH_PREFIX, text)
+}
+
+/// A new token to be mailed (S37): `ot_` and 43 characters of base64url.
+pub fn new_one_time_token() -> SecretString {
+    new(ONE_TIME_PREFIX)
+}
+
+/// What is stored of a mailed token; `None` where the text cannot be one.
+pub fn one_time_token_digest(text: &str) -> Option<Digest> {
+    digest(ONE_TIME_PREFIX, text)
+}
+
+fn new(prefix: &str) -> SecretString {
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>())).into()
+}
+
+fn digest(prefix: &str, text: &str) -> Option<Digest> {
+    (text.len() == prefix.len() + RANDOM_LEN && text.starts_with(prefix)).then(|| sha256(text))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
     io,
     ops::RangeInclusive,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -110,14 +110,22 @@ impl PasswordHasher {
     /// Hashes a new password, with a salt of its own, into a PHC string.
     pub async fn hash(&self, password: SecretString) -> Result<String, HashError> {
         let (params, salt) = (self.0.params, new_salt());
-        let output = self.0.derive(password, params, salt, NEW_OUTPUT_BYTES).await?;
+        let output = self.0.derive(password, params, salt, NEW_OUTPUT_BYTES, None).await?;
         Ok(Stored { params, salt, output }.to_phc())
     }
 
     /// Compares a password with a stored PHC string. Without one (no such account, or it has no password) the
     /// password is hashed all the same, to no avail: both cost the same, and the answer is always
     /// [`Verdict::NoMatch`] (S15). That is the whole dummy: there is nothing to prepare, hence nothing to be late.
-    pub async fn verify(&self, password: SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
+    ///
+    /// Once the `caller`, if one is named, is gone, a comparison that has not begun is not made, and its end is [`HashError::Failed`]; one that has
+    /// begun is told all the same.
+    pub async fn verify(
+        &self,
+        password: SecretString,
+        stored: Option<&str>,
+        caller: Option<Weak<()>>,
+    ) -> Result<Verdict, HashError> {
         let stored = stored.map(|phc| Stored::parse(phc).ok_or(HashError::Unsupported)).transpose();
         let (params, salt, output_len) = if let Ok(Some(stored)) = &stored {
             (stored.params, stored.salt, stored.output.len())
@@ -126,7 +134,7 @@ impl PasswordHasher {
             self.0.dummy_runs.fetch_add(1, Ordering::Relaxed);
             (self.0.params, new_salt(), NEW_OUTPUT_BYTES)
         };
-        let output = self.0.derive(password, params, salt, output_len).await?;
+        let output = self.0.derive(password, params, salt, output_len, caller).await?;
         Ok(match stored? {
             // `Output` compares in constant time.
             Some(stored) if stored.output == output => {
@@ -157,6 +165,7 @@ impl Inner {
         params: Params,
         salt: Salt,
         output_len: usize,
+        caller: Option<Weak<()>>,
     ) -> Result<Output, HashError> {
         let own = self.params.memory_kib as usize;
         let work = move |memory: &mut Memory| {
@@ -166,7 +175,7 @@ impl Inner {
             memory.shrink_to_fit();
             output
         };
-        self.pool.run(work).await.map_err(|error| match error {
+        self.pool.run(caller, work).await.map_err(|error| match error {
             PoolError::Full { retry_after } => HashError::Overloaded { retry_after },
             PoolError::Failed => HashError::Failed,
         })
@@ -269,9 +278,9 @@ mod tests {
         for password in [PASSWORD, "", "caf\u{e9} \u{1f600}\0", &"\u{1f600}".repeat(128)] {
             let stored = hasher.hash(password.into()).await.unwrap();
             assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}"); // S5
-            assert_eq!(hasher.verify(password.into(), Some(&stored)).await, Ok(Verdict::Match));
+            assert_eq!(hasher.verify(password.into(), Some(&stored), None).await, Ok(Verdict::Match));
             let other = format!("{password}x");
-            assert_eq!(hasher.verify(other.into(), Some(&stored)).await, Ok(Verdict::NoMatch));
+            assert_eq!(hasher.verify(other.into(), Some(&stored), None).await, Ok(Verdict::NoMatch));
         }
         let twice =
             [hasher.hash(PASSWORD.into()).await.unwrap(), hasher.hash(PASSWORD.into()).await.unwrap()];
@@ -299,8 +308,12 @@ mod tests {
             (reference("m=19456,t=2,p=1", "Wh/qPkfzeEo2Z7AJs4vhtw"), Verdict::MatchButWeaker),
             (short_salt.to_owned(), Verdict::MatchButWeaker),
         ] {
-            assert_eq!(hasher.verify(PASSWORD.into(), Some(&stored)).await, Ok(verdict), "{stored}");
-            assert_eq!(hasher.verify("wrong".into(), Some(&stored)).await, Ok(Verdict::NoMatch), "{stored}");
+            assert_eq!(hasher.verify(PASSWORD.into(), Some(&stored), None).await, Ok(verdict), "{stored}");
+            assert_eq!(
+                hasher.verify("wrong".into(), Some(&stored), None).await,
+                Ok(Verdict::NoMatch),
+                "{stored}"
+            );
         }
     }
 
@@ -333,7 +346,7 @@ mod tests {
         ];
         for (n, stored) in (1..).zip(&foreign) {
             assert_eq!(
-                hasher.verify(PASSWORD.into(), Some(stored)).await,
+                hasher.verify(PASSWORD.into(), Some(stored), None).await,
                 Err(HashError::Unsupported),
                 "{stored}"
             );
@@ -346,7 +359,7 @@ mod tests {
         // S15
         let hasher = hasher();
         for (n, password) in (1..).zip(["", PASSWORD]) {
-            assert_eq!(hasher.verify(password.into(), None).await, Ok(Verdict::NoMatch));
+            assert_eq!(hasher.verify(password.into(), None, None).await, Ok(Verdict::NoMatch));
             assert_eq!(hasher.dummy_runs(), n);
         }
     }

@@ -1,18 +1,20 @@
 //! Who calls: from a presented credential to somebody who may, or to the reason why not.
 
 use super::{
-    Domain, Error, Result,
+    Client, Domain, Error, Result,
     validate::{Principal, Status},
 };
 use crate::types::{Scopes, SessionId, UserId};
 
 /// A signed-in user.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SignedIn {
     /// Who.
     pub user_id: UserId,
     /// In which session.
     pub session_id: SessionId,
+    /// From where.
+    pub client: Client,
 }
 
 impl Domain {
@@ -34,9 +36,9 @@ impl Domain {
     }
 
     /// A user, by access token: an API key cannot change credentials (S35).
-    pub async fn authenticate_user(&self, credential: Option<&str>) -> Result<SignedIn> {
+    pub async fn authenticate_user(&self, credential: Option<&str>, client: Client) -> Result<SignedIn> {
         match self.authenticate(credential).await? {
-            Principal::User { user_id, session_id, .. } => Ok(SignedIn { user_id, session_id }),
+            Principal::User { user_id, session_id, .. } => Ok(SignedIn { user_id, session_id, client }),
             Principal::ApiKey { .. } => Err(Error::SessionRequired),
         }
     }

@@ -38,6 +38,12 @@ pub enum Error {
     /// The account is disabled. Told only after its right password or a valid credential.
     #[error("the account is disabled")]
     AccountDisabled,
+    /// The account's address has to be proven first. Told only after the right password.
+    #[error("the e-mail address has to be verified first")]
+    EmailNotVerified,
+    /// Unknown, used, void or expired, or for something else.
+    #[error("the token is not valid: it was used before, has expired or was replaced by a newer one")]
+    OneTimeTokenInvalid,
     /// An API key where a user's access token is needed (S35).
     #[error("this needs a user's access token; an API key does not do")]
     SessionRequired,
@@ -66,7 +72,7 @@ pub enum Error {
     /// There is none, or it is not the caller's.
     #[error("not found: {0}")]
     NotFound(&'static str),
-    /// Too many uses of a rate-limited key.
+    /// Too many failures, or uses of a rate-limited key.
     #[error("too many attempts")]
     TooManyAttempts {
         /// When the next is allowed.

@@ -4,35 +4,53 @@
 //! calls it with values that are already parsed; `worker` enters here, too.
 
 pub mod access;
+mod audit;
+mod change_email;
 mod change_password;
+mod client;
 mod delete_me;
 pub mod error;
 mod keyring;
 pub mod keys;
 mod login;
 mod logout;
+mod one_time_tokens;
+mod outbox;
 mod password;
 mod password_policy;
 mod profile;
 mod rate_limit;
+mod rate_window;
 mod refresh;
 mod register;
+mod reset_password;
 pub mod sessions;
+mod sweep;
+mod throttle;
 mod tokens;
+mod turns;
 mod usage;
 pub mod validate;
+mod verify_email;
 
-use std::{net::IpAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
+pub use client::Client;
 pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};
-pub use register::NewAccount;
+pub use one_time_tokens::Links;
+pub use register::{NewAccount, Registered};
+pub use throttle::Throttle;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
+
+use password::TRIES_AT_ONCE;
+use turns::Turns;
 
 use crate::{
     crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
+    mail::Mailer,
     store::Store,
     types::{Clock, Scopes},
 };
@@ -51,6 +69,10 @@ pub struct Domain {
     usage: usage::Usage,
     rate_limits: rate_limit::RateLimits,
     key_lookups: Semaphore,
+    account_turns: Turns,
+    address_turns: Turns,
+    mailer: Mailer,
+    mail_due: Arc<Notify>,
 }
 
 /// What the operator decides.
@@ -72,15 +94,12 @@ pub struct Settings {
     pub registration_open: bool,
     /// What a new account may do.
     pub default_scopes: Scopes,
-}
-
-/// Who is at the other end, as far as the transport can tell.
-#[derive(Debug, Clone, Default)]
-pub struct Client {
-    /// The address, from the socket or from a trusted proxy (S12).
-    pub address: Option<IpAddr>,
-    /// The `user-agent` header.
-    pub user_agent: String,
+    /// Whether somebody may sign in only once their address is proven.
+    pub require_verified_email: bool,
+    /// How failures and mails are held back.
+    pub throttle: Throttle,
+    /// Where the links of mails lead.
+    pub links: Links,
 }
 
 impl Domain {
@@ -93,6 +112,7 @@ impl Domain {
         clock: Clock,
         passwords: PasswordHasher,
         master_key: MasterKey,
+        mailer: Mailer,
         settings: Settings,
     ) -> Result<Self, keyring::LoadError> {
         let keys = keyring::load(&store, &master_key).await?;
@@ -107,6 +127,10 @@ impl Domain {
             usage: usage::Usage::default(),
             rate_limits,
             key_lookups: Semaphore::new(KEY_LOOKUPS),
+            account_turns: Turns::new(TRIES_AT_ONCE),
+            address_turns: Turns::new(TRIES_AT_ONCE),
+            mailer,
+            mail_due: Arc::default(),
         })
     }
 

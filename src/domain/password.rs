@@ -1,21 +1,167 @@
-//! Comparing a password with an account's: a step that sign-in, change of password and deletion share.
+//! Trying a password: the one step that sign-in, change of password, deletion and change of address share, and where
+//! failures are counted (S8–S10).
 
-use super::{Domain, Error, Result};
+use std::sync::{Arc, Weak};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Client, Domain, Error, Result,
+    access::SignedIn,
+    audit::Deed,
+    rate_window::RateWindow,
+    throttle::{self, Throttle},
+};
 use crate::{
-    crypto::password::{HashError, Verdict},
+    crypto::password::{HashError, PasswordHasher, Verdict},
     store::{
-        Tx,
+        Store, Tx, password_failures,
         users::{self, User},
     },
-    types::{Password, password::PasswordHash},
+    types::{Digest, Invalid, Password, UserId, event::Action, password::PasswordHash},
 };
 
+/// Tries of one account's password that are in flight at once in this replica, and of one address's (S10).
+pub(super) const TRIES_AT_ONCE: usize = 4;
+
+/// An account whose password was tried and right.
+pub(super) struct Verified {
+    /// As it was when its password was compared.
+    pub(super) user: User,
+    /// Whether its hash costs less than a new one does (S6).
+    pub(super) weaker: bool,
+    account: Digest,
+    had_failures: bool,
+}
+
 impl Domain {
-    /// Compares a password with an account's. Where there is no account, or it has no password, as much is computed and
-    /// nothing matches (S7, S15). A stored hash that is not accepted (S6) matches nothing either.
-    pub(super) async fn verify_password(&self, user: Option<&User>, password: &Password) -> Result<Verdict> {
+    /// Compares a password with that of the account of an e-mail address, as it is compared. Too many failures before, and
+    /// it is not looked at: `TooManyAttempts`. Where there is no such account, or it has no password, all is done alike, and
+    /// nothing matches (S7, S9, S15).
+    ///
+    /// A failure is counted before the next try begins, and also when the caller has gone by then (S10); a try that had to
+    /// wait until its caller had gone is not made.
+    pub(super) async fn try_password(
+        &self,
+        email: &str,
+        password: &Password,
+        Try { deed, address, client }: Try<'_>,
+    ) -> Result<Verified> {
+        let account = throttle::account(email);
+        let mut turns = Vec::new();
+        if let Some(window) = address {
+            turns.push(self.address_turns.take(window.key).await);
+        }
+        turns.push(self.account_turns.take(account).await);
+        let attempt = Attempt {
+            store: self.store.clone(),
+            passwords: self.passwords.clone(),
+            throttle: self.settings.throttle.clone(),
+            email: email.to_owned(),
+            account,
+            address,
+            password: password.clone(),
+            deed,
+            client: client.clone(),
+            _turns: turns,
+        };
+        let caller = Arc::new(());
+        // A task of its own goes on when the caller's call is cancelled.
+        let verified = tokio::spawn(attempt.run(Arc::downgrade(&caller))).await;
+        verified.map_err(|panic| Error::Internal(Box::new(panic)))?
+    }
+
+    /// Makes sure that the caller knows the password of their account, where it has one.
+    pub(super) async fn confirm_caller(
+        &self,
+        caller: &SignedIn,
+        password: Option<Password>,
+        action: Action,
+    ) -> Result<Verified> {
+        let user = self.get_user(caller.user_id).await?;
+        if user.password_hash.is_none() {
+            let account = throttle::account(&user.email_normalized);
+            return Ok(Verified { user, weaker: false, account, had_failures: false });
+        }
+        let missing = || Error::field("password", Invalid::new("the account's password is required"));
+        self.try_own_password(caller, user, &password.ok_or_else(missing)?, action).await
+    }
+
+    /// Compares a password with that of the caller's account.
+    pub(super) async fn try_own_password(
+        &self,
+        caller: &SignedIn,
+        user: User,
+        password: &Password,
+        action: Action,
+    ) -> Result<Verified> {
+        let deed = caller.did(action).but_failed();
+        let tried = Try { deed, address: None, client: &caller.client };
+        let verified = self.try_password(&user.email_normalized, password, tried).await?;
+        // The address may be another account's by now.
+        if verified.user.id == user.id { Ok(verified) } else { Err(Error::CredentialRevoked) }
+    }
+}
+
+/// Who tries a password, and what for.
+pub(super) struct Try<'a> {
+    /// What is written down if it fails.
+    pub(super) deed: Deed,
+    /// Where failures of the client's address count, too.
+    pub(super) address: Option<RateWindow>,
+    /// From where.
+    pub(super) client: &'a Client,
+}
+
+/// All that a try needs, so that it depends on nobody.
+struct Attempt {
+    store: Store,
+    passwords: PasswordHasher,
+    throttle: Throttle,
+    email: String,
+    account: Digest,
+    address: Option<RateWindow>,
+    password: Password,
+    deed: Deed,
+    client: Client,
+    /// Given back when all is done.
+    _turns: Vec<Option<OwnedSemaphorePermit>>,
+}
+
+impl Attempt {
+    async fn run(self, caller: Weak<()>) -> Result<Verified> {
+        let mut conn = self.store.conn().await?;
+        let now = conn.now().await?;
+        let failures = password_failures::find(&mut conn, self.account).await?;
+        let address_wait = match self.address {
+            Some(window) => window.wait(&mut conn, now).await?,
+            None => None,
+        };
+        let user = users::find_by_email(&mut conn, &self.email).await?;
+        // Nothing is hashed while a connection is held.
+        drop(conn);
+
+        let user_id = user.as_ref().map(|user| user.id);
+        let account_wait = failures.and_then(|failures| self.throttle.wait(failures, now));
+        if let Some(retry_after) = account_wait.max(address_wait) {
+            self.deed.to(user_id).log(&self.client);
+            return Err(Error::TooManyAttempts { retry_after });
+        }
+        let verdict = self.compare(caller, user.as_ref()).await?;
+        let weaker = match verdict {
+            Verdict::Match => false,
+            Verdict::MatchButWeaker => true,
+            Verdict::NoMatch => return self.fail(user_id).await,
+        };
+        // Without an account nothing matches.
+        let user = user.ok_or(Error::WrongEmailOrPassword)?;
+        Ok(Verified { user, weaker, account: self.account, had_failures: failures.is_some() })
+    }
+
+    /// A stored hash that is not accepted (S6) matches nothing.
+    async fn compare(&self, caller: Weak<()>, user: Option<&User>) -> Result<Verdict> {
         let stored = user.and_then(|user| user.password_hash.as_ref()).map(PasswordHash::expose);
-        match self.passwords.verify(password.clone().into_secret(), stored).await {
+        match self.passwords.verify(self.password.clone().into_secret(), stored, Some(caller)).await {
             Err(HashError::Unsupported) => {
                 if let Some(User { id, .. }) = user {
                     tracing::error!(user_id = %id, "the stored password hash of {id} is not accepted");
@@ -25,11 +171,31 @@ impl Domain {
             verdict => Ok(verdict?),
         }
     }
+
+    /// Counts the failure, in a transaction of its own, which nothing else can roll back (S10).
+    async fn fail(&self, user_id: Option<UserId>) -> Result<Verified> {
+        let counted = self.store.tx(async |tx| {
+            let now = tx.now().await?;
+            password_failures::add(tx, self.account, now).await?;
+            if let Some(window) = self.address {
+                window.count(tx, now).await?;
+            }
+            self.deed.to(user_id).record(tx, &self.client).await
+        });
+        counted.await?;
+        Err(Error::WrongEmailOrPassword)
+    }
 }
 
-/// Locks an account, if its password is still the one that was verified before the transaction began: of a sign-in and a
-/// change of password at the same time, the change wins.
-pub(super) async fn lock_verified(tx: &mut Tx, verified: &User) -> Result<User> {
-    let now = users::lock(tx, verified.id).await?;
-    now.filter(|now| now.password_version == verified.password_version).ok_or(Error::WrongEmailOrPassword)
+impl Verified {
+    /// Locks the account, if its password is still the one that was tried, and forgets the failures before: of a sign-in and
+    /// a change of password at the same time, the change wins.
+    pub(super) async fn lock(&self, tx: &mut Tx) -> Result<User> {
+        let now = users::lock(tx, self.user.id).await?;
+        let now = now.filter(|now| now.password_version == self.user.password_version);
+        if self.had_failures {
+            password_failures::clear(tx, self.account).await?;
+        }
+        now.ok_or(Error::WrongEmailOrPassword)
+    }
 }

@@ -1,9 +1,9 @@
 //! A person's own account.
 
-use super::{Domain, Error, Result};
+use super::{Domain, Error, Result, access::SignedIn};
 use crate::{
     store::users::{self, User},
-    types::{DisplayName, UserId},
+    types::{DisplayName, UserId, event::Action},
 };
 
 impl Domain {
@@ -13,11 +13,14 @@ impl Domain {
     }
 
     /// Changes the display name.
-    pub async fn rename_user(&self, id: UserId, name: &DisplayName) -> Result<User> {
+    pub async fn rename_user(&self, caller: &SignedIn, name: &DisplayName) -> Result<User> {
         let renamed = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            users::set_name(tx, id, name.as_str(), now).await
+            let user = users::set_name(tx, caller.user_id, name.as_str(), now).await?;
+            let user = user.ok_or(Error::CredentialRevoked)?;
+            caller.did(Action::UpdateProfile).record(tx, &caller.client).await?;
+            Ok(user)
         });
-        renamed.await?.ok_or(Error::CredentialRevoked)
+        renamed.await
     }
 }

@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Domain, Error, Issued, Result, tokens::keep_refresh_token};
+use super::{Client, Domain, Error, Issued, Result, audit::Deed, tokens::keep_refresh_token};
 use crate::{
     crypto::opaque,
     store::{
@@ -11,17 +11,17 @@ use crate::{
         sessions::{self, Session},
         users,
     },
-    types::{Digest, Time},
+    types::{Digest, Time, event::Action},
 };
 
 impl Domain {
     /// Exchanges a refresh token. A repeat within the grace, while the successor is unused, is answered with that same
     /// successor, so that two tabs or a lost answer sign nobody out; any other repeat ends the session, because one of
     /// the two who hold the token is a thief (RFC 9700, 4.14.2).
-    pub async fn refresh(&self, token: &str) -> Result<Issued> {
+    pub async fn refresh(&self, token: &str, client: &Client) -> Result<Issued> {
         let digest = opaque::refresh_token_digest(token).ok_or(Error::RefreshTokenInvalid)?;
         // That a reuse ends the session has to be committed, so within the transaction it is no error.
-        let issued = self.store.tx(async |tx| self.rotate(tx, digest).await).await?;
+        let issued = self.store.tx(async |tx| self.rotate(tx, digest, client).await).await?;
         issued.ok_or(Error::RefreshTokenReused)
     }
 
@@ -36,7 +36,7 @@ impl Domain {
         Ok(forgotten.await.map(|_count| ())?)
     }
 
-    async fn rotate(&self, tx: &mut Tx, digest: Digest) -> Result<Option<Issued>> {
+    async fn rotate(&self, tx: &mut Tx, digest: Digest, client: &Client) -> Result<Option<Issued>> {
         let presented = refresh_tokens::find(tx, digest).await?.ok_or(Error::RefreshTokenInvalid)?;
         let now = tx.now().await?;
         // Locks the session before any of its tokens, as everything that ends a session does.
@@ -48,7 +48,7 @@ impl Domain {
 
         let Some(successor) = self.exchange(tx, &presented, now).await? else {
             self.end_session(tx, user.id, session.id, now).await?;
-            tracing::warn!(user_id = %user.id, session_id = %session.id, "refresh token reused; session ended");
+            Deed::failed(Action::Refresh).to(user.id).session(session.id).record(tx, client).await?;
             return Ok(None);
         };
         let expire_time = self.session_expire_time(session.create_time, now);

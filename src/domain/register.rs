@@ -1,12 +1,12 @@
 //! Registering: an account and its first session.
 
-use super::{Client, Domain, Error, Issued, Result, password_policy};
+use super::{Client, Domain, Error, Issued, Result, audit::Deed, password_policy};
 use crate::{
     store::{
         self, Tx,
         users::{self, User},
     },
-    types::{DisplayName, Email, Password, UserId, password::PasswordHash},
+    types::{DisplayName, Email, Password, UserId, event::Action, password::PasswordHash},
 };
 
 /// What an account is made of.
@@ -20,26 +20,54 @@ pub struct NewAccount {
     pub name: DisplayName,
 }
 
+/// What a registration yields.
+#[derive(Debug)]
+pub enum Registered {
+    /// The account's first session.
+    SignedIn(Issued),
+    /// An account whose address has to be proven before its owner may sign in.
+    Unverified(User),
+}
+
 impl Domain {
-    /// Registers a person, where registration is open, and signs them in.
-    pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Issued> {
+    /// Registers a person, where registration is open, mails a link to prove the address with, and signs them in if that
+    /// need not be proven first.
+    pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Registered> {
         if !self.settings.registration_open {
             return Err(Error::RegistrationClosed);
         }
-        let hash = self.hash_for(&new).await?;
-        let issued = self.store.tx(async |tx| {
-            let user = self.insert_account(tx, &new, hash).await?;
-            self.open_session(tx, user, client).await
-        });
-        let issued = issued.await?;
-        tracing::info!(user_id = %issued.user.id, "registered");
-        Ok(issued)
+        self.check_address(client).await?;
+        let registered = self.make_account(&new, client).await;
+        // It told that there is such an account (S12).
+        if let Err(Error::EmailAlreadyRegistered) = registered {
+            self.count_address_failure(client).await?;
+        }
+        registered
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
     pub async fn create_user(&self, new: NewAccount) -> Result<User> {
         let hash = self.hash_for(&new).await?;
-        self.store.tx(async |tx| self.insert_account(tx, &new, hash).await).await
+        let made = self.store.tx(async |tx| {
+            let user = self.insert_account(tx, &new, hash).await?;
+            Deed::done(Action::Register).to(user.id).record(tx, &Client::default()).await?;
+            Ok(user)
+        });
+        made.await
+    }
+
+    async fn make_account(&self, new: &NewAccount, client: &Client) -> Result<Registered> {
+        let hash = self.hash_for(new).await?;
+        let registered = self.store.tx(async |tx| {
+            let user = self.insert_account(tx, new, hash).await?;
+            self.post_verification(tx, &user).await?;
+            if self.settings.require_verified_email {
+                Deed::done(Action::Register).to(user.id).record(tx, client).await?;
+                return Ok(Registered::Unverified(user));
+            }
+            self.open_session(tx, user, Action::Register, client).await.map(Registered::SignedIn)
+        });
+        registered.await
     }
 
     /// The hash of an acceptable password for an address that is free, as far as can be told before the transaction.
@@ -48,7 +76,7 @@ impl Domain {
         let min_length = self.settings.min_password_length;
         password_policy::check("password", password, email.as_given(), name.as_str(), min_length)?;
         // Hashing is dear: not for an address that is taken. Who wins a race is decided by the database.
-        if users::find_by_email(&mut self.store.conn().await?, email).await?.is_some() {
+        if users::find_by_email(&mut self.store.conn().await?, email.normalized()).await?.is_some() {
             return Err(Error::EmailAlreadyRegistered);
         }
         Ok(PasswordHash::new(self.passwords.hash(password.clone().into_secret()).await?))

@@ -1,13 +1,13 @@
 //! Listing and ending sessions.
 
-use super::{Domain, Error, Result, tokens::tokens_gone_by};
+use super::{Domain, Error, Result, access::SignedIn, tokens::tokens_gone_by};
 use crate::{
     store::{
         Tx,
         changes::{self, Change},
         sessions::{self, Session},
     },
-    types::{SessionId, Time, UserId},
+    types::{SessionId, Time, UserId, event::Action},
 };
 
 impl Domain {
@@ -22,20 +22,27 @@ impl Domain {
         Ok(sessions::list(&mut conn, user_id, self.clock.now(), after, limit).await?)
     }
 
-    /// Ends one of the user's sessions.
-    pub async fn revoke_session(&self, user_id: UserId, id: SessionId) -> Result<()> {
+    /// Ends one of the caller's sessions, and notes why.
+    pub async fn revoke_session(&self, caller: &SignedIn, id: SessionId, why: Action) -> Result<()> {
         let ended = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            self.end_session(tx, user_id, id, now).await
+            let lived = self.end_session(tx, caller.user_id, id, now).await?;
+            if lived {
+                caller.did(why).session(id).record(tx, &caller.client).await?;
+            }
+            Ok::<_, Error>(lived)
         });
         if ended.await? { Ok(()) } else { Err(Error::NotFound("session")) }
     }
 
-    /// Ends all of the user's sessions, or all but one. Says how many lived.
-    pub async fn revoke_all_sessions(&self, user_id: UserId, keep: Option<SessionId>) -> Result<usize> {
+    /// Ends all of the caller's sessions, or all but the one of the call. Says how many lived.
+    pub async fn revoke_all_sessions(&self, caller: &SignedIn, keep_current: bool) -> Result<usize> {
+        let keep = keep_current.then_some(caller.session_id);
         let ended = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            self.end_all_sessions(tx, user_id, keep, now).await
+            let ended = self.end_all_sessions(tx, caller.user_id, keep, now).await?;
+            caller.did(Action::RevokeAllSessions).record(tx, &caller.client).await?;
+            Ok(ended)
         });
         ended.await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Client, Domain, Error, Result};
+use super::{Client, Domain, Error, Result, audit::Deed};
 use crate::{
     crypto::{
         opaque, sha256,
@@ -16,13 +16,11 @@ use crate::{
         sessions::{self, Session},
         users::User,
     },
-    types::{Digest, SessionId, Time, TokenId},
+    types::{Digest, SessionId, Time, TokenId, event::Action},
 };
 
 /// At most this many live sessions a user; the oldest gives way.
 const MAX_SESSIONS: i64 = 100;
-/// The longest user agent that is kept, in bytes.
-const MAX_USER_AGENT: usize = 512;
 
 /// The longest `tokens.access_ttl` that the configuration allows.
 pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
@@ -44,7 +42,13 @@ pub struct Issued {
 
 impl Domain {
     /// Opens a session for a user whose row this transaction holds, and issues its first tokens.
-    pub(super) async fn open_session(&self, tx: &mut Tx, user: User, client: &Client) -> Result<Issued> {
+    pub(super) async fn open_session(
+        &self,
+        tx: &mut Tx,
+        user: User,
+        action: Action,
+        client: &Client,
+    ) -> Result<Issued> {
         let now = tx.now().await?;
         self.end_oldest_sessions(tx, user.id, MAX_SESSIONS - 1, now).await?;
         let session = Session {
@@ -53,10 +57,11 @@ impl Domain {
             create_time: now,
             last_used_time: now,
             expire_time: self.session_expire_time(now, now),
-            ip_address: client.address.map(|address| address.to_string()).unwrap_or_default(),
-            user_agent: cut(&client.user_agent, MAX_USER_AGENT).to_owned(),
+            ip_address: client.ip_address(),
+            user_agent: client.user_agent().to_owned(),
         };
         sessions::insert(tx, &session).await?;
+        Deed::done(action).to(user.id).session(session.id).record(tx, client).await?;
         let token = opaque::new_refresh_token();
         keep_refresh_token(tx, session.id, &token, None, now).await?;
         self.issue(user, &session, token, now)
@@ -116,9 +121,4 @@ pub(super) async fn keep_refresh_token(
 /// `tokens.access_ttl` was when it was issued.
 pub(super) fn tokens_gone_by(now: Time) -> Time {
     now + MAX_ACCESS_TTL + CLOCK_SKEW
-}
-
-/// At most `max` bytes of a text, whole characters.
-fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
 }

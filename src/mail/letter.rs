@@ -57,6 +57,21 @@ pub struct Change {
     pub change: String,
 }
 
+impl Content {
+    /// The name of its templates.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::VerifyEmail(_) => "verify_email",
+            Self::ResetPassword(_) => "reset_password",
+            Self::ConfirmEmailChange(_) => "confirm_email_change",
+            Self::EmailChangeRequested(_) => "email_change_requested",
+            Self::EmailChanged(_) => "email_changed",
+            Self::PasswordChanged => "password_changed",
+            Self::SignInMethodChanged(_) => "sign_in_method_changed",
+        }
+    }
+}
+
 impl fmt::Debug for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Letter { [REDACTED] }")

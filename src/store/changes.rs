@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{Result, Tx, run, schema::changes, sql_types::AnyId};
+use super::{Result, Tx, run, schema::changes, sql_types::AnyId, sweep};
 use crate::types::{KeyId, SessionId, Time, UserId};
 
 /// Something that changed.
@@ -38,4 +38,9 @@ pub async fn insert(tx: &mut Tx, changes: &[Change], now: Time, expire_time: Tim
         run!(tx, c => Ok(diesel::insert_into(changes::table).values(row).execute(c).await?))?;
     }
     Ok(())
+}
+
+/// Removes up to `limit` changes that need not be remembered at `now`.
+pub async fn sweep(tx: &mut Tx, now: Time, limit: i64) -> Result<usize> {
+    sweep!(tx, changes, id, expire_time, now, limit)
 }

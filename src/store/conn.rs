@@ -96,6 +96,23 @@ macro_rules! run {
 }
 pub(super) use run;
 
+/// Removes up to `$limit` rows of a table whose `$time` is before `$end`.
+macro_rules! sweep {
+    ($tx:expr, $table:ident, $key:ident, $time:ident, $end:expr, $limit:expr) => {{
+        let old = diesel::alias!($table as old);
+        let old = old
+            .filter(old.field($table::$time).lt($end))
+            .select(old.field($table::$key))
+            .limit($limit);
+        let query = diesel::delete($table::table)
+            .filter($table::$key.eq_any(old))
+            // What was given more time meanwhile stays.
+            .filter($table::$time.lt($end));
+        $crate::store::conn::run!($tx, c => Ok(query.execute(c).await?))
+    }};
+}
+pub(super) use sweep;
+
 /// Waits for the database's answer, but not for ever.
 pub(super) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
     *waiting = true;
@@ -165,7 +182,7 @@ impl Store {
                     .await?;
             }
         }
-        Ok(Tx { conn, _permit: permit })
+        Ok(Tx { conn, after_commit: Vec::new(), _permit: permit })
     }
 }
 
@@ -204,6 +221,7 @@ impl Drop for Conn {
 /// A transaction. It is also a [`Conn`], so that every query can run in it.
 pub struct Tx {
     conn: Conn,
+    after_commit: Vec<Box<dyn FnOnce() + Send>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -219,9 +237,16 @@ impl Tx {
         Ok(())
     }
 
+    /// Does something once this transaction is known to last, and not otherwise: a log line, a wake-up.
+    pub fn after_commit(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(Box::new(then));
+    }
+
     /// Makes it last.
     pub async fn commit(mut self) -> Result<()> {
-        run!(&mut self.conn, c => commit(c).await)
+        run!(&mut self.conn, c => commit(c).await)?;
+        self.after_commit.drain(..).for_each(|then| then());
+        Ok(())
     }
 
     /// Undoes it.

@@ -16,12 +16,17 @@ mod tls;
 
 pub mod api_keys;
 pub mod changes;
+pub mod events;
+pub mod mails;
+pub mod one_time_tokens;
+pub mod password_failures;
+pub mod rate_windows;
 pub mod refresh_tokens;
 pub mod sessions;
 pub mod signing_keys;
 pub mod users;
 
-use conn::run;
 pub use conn::{Conn, Store, Tx};
+use conn::{run, sweep};
 pub use connect::{ConnectError, Settings, sqlite_path};
 pub use error::{Error, Result};

@@ -106,6 +106,74 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{Binary, Text};
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    one_time_tokens (digest) {
+        digest -> Binary,
+        user_id -> SqlId,
+        purpose -> Text,
+        email -> Text,
+        create_time -> SqlTime,
+        expire_time -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Integer, Nullable, Text};
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    mails (id) {
+        id -> SqlId,
+        kind -> Text,
+        payload_sealed -> Nullable<Text>,
+        attempts -> Integer,
+        create_time -> SqlTime,
+        due_time -> SqlTime,
+        dead_time -> Nullable<SqlTime>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Binary, Integer};
+    use crate::store::sql_types::SqlTime;
+
+    password_failures (account) {
+        account -> Binary,
+        failures -> Integer,
+        last_failure_time -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Binary, Text};
+    use crate::store::sql_types::SqlTime;
+
+    rate_windows (key) {
+        key -> Binary,
+        times -> Text,
+        expire_time -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Nullable, Text};
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    events (id) {
+        id -> SqlId,
+        user_id -> Nullable<SqlId>,
+        action -> Text,
+        outcome -> Text,
+        session_id -> Nullable<SqlId>,
+        key_id -> Nullable<SqlId>,
+        ip_address -> Text,
+        user_agent -> Text,
+        create_time -> SqlTime,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key_id));
 diesel::joinable!(api_keys -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, api_keys, api_key_secrets);

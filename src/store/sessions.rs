@@ -6,6 +6,7 @@ use diesel_async::RunQueryDsl;
 use super::{
     Conn, Result, Tx, run,
     schema::{sessions, users},
+    sweep,
     users::Owner,
 };
 use crate::types::{SessionId, Time, UserId};
@@ -100,6 +101,11 @@ pub async fn touch(tx: &mut Tx, id: SessionId, now: Time) -> Result<Option<Sessi
 pub async fn set_expire_time(tx: &mut Tx, id: SessionId, expire_time: Time) -> Result<usize> {
     let query = diesel::update(sessions::table.find(id)).set(sessions::expire_time.eq(expire_time));
     run!(tx, c => Ok(query.execute(c).await?))
+}
+
+/// Removes up to `limit` sessions that expired before `time`, with their refresh tokens.
+pub async fn sweep(tx: &mut Tx, time: Time, limit: i64) -> Result<usize> {
+    sweep!(tx, sessions, id, expire_time, time, limit)
 }
 
 /// Ends one session, if it is this user's.

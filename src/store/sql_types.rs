@@ -16,7 +16,11 @@ use diesel::{
 };
 use uuid::Uuid;
 
-use crate::types::{Digest, KeyId, Scopes, SessionId, Time, UserId, password::PasswordHash};
+use crate::types::{
+    Digest, EventId, KeyId, MailId, Scopes, SessionId, Time, UserId,
+    event::{Action, Outcome},
+    password::PasswordHash,
+};
 
 /// An id's column.
 #[derive(Debug, Clone, Copy, SqlType, QueryId)]
@@ -68,6 +72,8 @@ macro_rules! id_column {
 id_column!(UserId, UserIdColumn);
 id_column!(SessionId, SessionIdColumn);
 id_column!(KeyId, KeyIdColumn);
+id_column!(MailId, MailIdColumn);
+id_column!(EventId, EventIdColumn);
 
 /// The id of a row whose kind is told by another column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,4 +169,20 @@ fn password_hash_of(phc: String) -> deserialize::Result<PasswordHash> {
 
 common_column!(Digest, DigestColumn, Binary, Vec<u8>, digest_bytes, digest_of);
 common_column!(Scopes, ScopesColumn, Text, String, Scopes::to_list, scopes_of);
+common_column!(
+    Action,
+    ActionColumn,
+    Text,
+    String,
+    |action: &Action| action.as_str().to_owned(),
+    |name: String| Ok(Action::from_name(&name))
+);
+common_column!(
+    Outcome,
+    OutcomeColumn,
+    Text,
+    String,
+    |outcome: &Outcome| outcome.as_str().to_owned(),
+    |name: String| Ok(Outcome::from_name(&name))
+);
 common_column!(PasswordHash, PasswordHashColumn, Text, String, phc, password_hash_of);

@@ -56,9 +56,9 @@ pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
     run!(conn, c => Ok(users::table.find(id).select(User::as_select()).first(c).await.optional()?))
 }
 
-/// The account of this address, whatever its spelling (S9).
-pub async fn find_by_email(conn: &mut Conn, email: &Email) -> Result<Option<User>> {
-    let query = users::table.filter(users::email_normalized.eq(email.normalized()));
+/// The account of this address, as it is compared (S9).
+pub async fn find_by_email(conn: &mut Conn, normalized: &str) -> Result<Option<User>> {
+    let query = users::table.filter(users::email_normalized.eq(normalized));
     run!(conn, c => Ok(query.select(User::as_select()).first(c).await.optional()?))
 }
 
@@ -82,6 +82,24 @@ pub async fn set_password(tx: &mut Tx, id: UserId, hash: &PasswordHash, now: Tim
         users::update_time.eq(now),
     ));
     run!(tx, c => Ok(query.execute(c).await?))
+}
+
+/// Notes that control of the address has been proven.
+pub async fn set_email_verified(tx: &mut Tx, id: UserId, now: Time) -> Result<Option<User>> {
+    let query = diesel::update(users::table.find(id))
+        .set((users::email_verified_time.eq(now), users::update_time.eq(now)));
+    run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
+}
+
+/// Gives the account another address, which is proven. `Conflict` when another account has it.
+pub async fn set_email(tx: &mut Tx, id: UserId, email: &Email, now: Time) -> Result<Option<User>> {
+    let query = diesel::update(users::table.find(id)).set((
+        users::email.eq(email.as_given()),
+        users::email_normalized.eq(email.normalized()),
+        users::email_verified_time.eq(now),
+        users::update_time.eq(now),
+    ));
+    run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
 }
 
 /// Replaces the hash of an unchanged password (S6). The account's owner changed nothing, so its update time stays.

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod digest;
 pub mod email;
+pub mod event;
 pub mod ids;
 pub mod name;
 pub mod password;

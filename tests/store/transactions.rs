@@ -204,7 +204,8 @@ where
     let mut tx = store.begin().await.unwrap();
     let name = lock(&mut tx).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let ann = users::find_by_email(&mut tx, &crate::support::email("ann")).await.unwrap().unwrap();
+    let ann =
+        users::find_by_email(&mut tx, crate::support::email("ann").normalized()).await.unwrap().unwrap();
     users::set_name(&mut tx, ann.id, &format!("{name}x"), at(1)).await.unwrap();
     tx.commit().await.unwrap();
 }

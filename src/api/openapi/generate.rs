@@ -9,12 +9,15 @@ use crate::api::rest::{Binding, bindings};
 
 /// Who may call what: security schemes, any of which will do; `none` is a call without a credential.
 pub(super) const CALLERS: [(&str, &str); 4] = [
-    ("none", "Register Login Refresh ValidateCredential BatchValidateCredentials ListVerificationKeys"),
+    (
+        "none",
+        "Register Login Refresh VerifyEmail ResendVerification ForgotPassword ResetPassword ConfirmEmailChange ValidateCredential BatchValidateCredentials ListVerificationKeys",
+    ),
     ("access_token none", "Logout"),
     ("access_token api_key", "GetMe"),
     (
         "access_token",
-        "UpdateMe DeleteMe ChangePassword ListSessions RevokeSession RevokeAllSessions \
+        "UpdateMe DeleteMe ChangePassword RequestEmailChange ListMyEvents ListSessions RevokeSession RevokeAllSessions \
          CreateKey ListKeys GetKey UpdateKey RotateKey RevokeKey",
     ),
 ];

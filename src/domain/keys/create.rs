@@ -5,9 +5,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{in_future, keep_secret, lock_owner, room_for_one, within};
 use crate::{
     crypto::api_key,
-    domain::{Domain, Error, Result},
+    domain::{Domain, Error, Result, access::SignedIn},
     store::api_keys::{self, ApiKey, rate_columns},
-    types::{KeyId, KeyName, RateLimit, Scopes, Time, UserId},
+    types::{KeyId, KeyName, RateLimit, Scopes, Time, event::Action},
 };
 
 /// What a key is made of.
@@ -25,8 +25,8 @@ pub struct NewKey {
 
 impl Domain {
     /// Makes a key and returns its secret, which is not kept (S32).
-    pub async fn create_key(&self, user_id: UserId, new: NewKey) -> Result<(ApiKey, SecretString)> {
-        let secret = api_key::generate();
+    pub async fn create_key(&self, caller: &SignedIn, new: NewKey) -> Result<(ApiKey, SecretString)> {
+        let (user_id, secret) = (caller.user_id, api_key::generate());
         let (rate_requests, rate_per_micros) = rate_columns(new.rate_limit);
         let made = self.store.tx(async |tx| {
             let owner = lock_owner(tx, user_id).await?;
@@ -49,10 +49,9 @@ impl Domain {
             };
             api_keys::insert(tx, &key).await?;
             keep_secret(tx, key.id, &secret, now).await?;
+            caller.did(Action::CreateKey).key(key.id).record(tx, &caller.client).await?;
             Ok::<_, Error>(key)
         });
-        let key = made.await?;
-        tracing::info!(%user_id, key_id = %key.id, "key made");
-        Ok((key, secret))
+        Ok((made.await?, secret))
     }
 }

@@ -2,22 +2,23 @@
 
 use super::record;
 use crate::{
-    domain::{Domain, Error, Result},
+    domain::{Domain, Error, Result, access::SignedIn},
     store::{Tx, api_keys, changes::Change},
-    types::{KeyId, Time, UserId},
+    types::{KeyId, Time, UserId, event::Action},
 };
 
 impl Domain {
     /// Ends a key. Again is no error.
-    pub async fn revoke_key(&self, user_id: UserId, id: KeyId) -> Result<()> {
+    pub async fn revoke_key(&self, caller: &SignedIn, id: KeyId) -> Result<()> {
         let revoked = self.store.tx(async |tx| {
-            let key = api_keys::lock(tx, user_id, id).await?.ok_or(Error::NotFound("key"))?;
+            let key = api_keys::lock(tx, caller.user_id, id).await?.ok_or(Error::NotFound("key"))?;
             let now = tx.now().await?;
-            end(tx, key.id, now).await
+            if end(tx, key.id, now).await? {
+                caller.did(Action::RevokeKey).key(id).record(tx, &caller.client).await?;
+            }
+            Ok(())
         });
-        revoked.await?;
-        tracing::info!(%user_id, key_id = %id, "key revoked");
-        Ok(())
+        revoked.await
     }
 
     /// Ends all of a user's keys.
@@ -34,9 +35,11 @@ impl Domain {
     }
 }
 
-async fn end(tx: &mut Tx, id: KeyId, now: Time) -> Result<()> {
-    if api_keys::mark_revoked(tx, id, now).await? {
+/// Says whether it lived until now.
+async fn end(tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
+    let lived = api_keys::mark_revoked(tx, id, now).await?;
+    if lived {
         record(tx, Change::KeyEnded(id), now).await?;
     }
-    Ok(())
+    Ok(lived)
 }

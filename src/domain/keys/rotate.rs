@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{keep_secret, lock_unrevoked, record};
 use crate::{
     crypto::api_key,
-    domain::{Domain, Error, Result},
+    domain::{Domain, Error, Result, access::SignedIn},
     store::{
         api_keys::{self, ApiKey},
         changes::Change,
     },
-    types::{Invalid, KeyId, UserId},
+    types::{Invalid, KeyId, event::Action},
 };
 
 /// The longest that a rotated secret may live on.
@@ -22,7 +22,7 @@ impl Domain {
     /// Gives a key a new secret. The old one lives on for `grace`; one that was rotated before ends now.
     pub async fn rotate_key(
         &self,
-        user_id: UserId,
+        caller: &SignedIn,
         id: KeyId,
         grace: Duration,
     ) -> Result<(ApiKey, SecretString)> {
@@ -31,7 +31,7 @@ impl Domain {
         }
         let secret = api_key::generate();
         let rotated = self.store.tx(async |tx| {
-            let key = lock_unrevoked(tx, user_id, id).await?;
+            let key = lock_unrevoked(tx, caller.user_id, id).await?;
             let now = tx.now().await?;
             // Also when the key is given a later end meanwhile.
             let end = key.expire_time.map_or(now + grace, |end| end.min(now + grace));
@@ -40,10 +40,9 @@ impl Domain {
             keep_secret(tx, id, &secret, now).await?;
             let key = api_keys::set_hint(tx, id, &api_key::hint(secret.expose_secret())).await?;
             record(tx, Change::KeyChanged(id), now).await?;
+            caller.did(Action::RotateKey).key(id).record(tx, &caller.client).await?;
             key.ok_or(Error::NotFound("key"))
         });
-        let key = rotated.await?;
-        tracing::info!(%user_id, key_id = %id, "key rotated");
-        Ok((key, secret))
+        Ok((rotated.await?, secret))
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{in_future, lock_owner, lock_unrevoked, record, room_for_one, within};
 use crate::{
-    domain::{Domain, Error, Result},
+    domain::{Domain, Error, Result, access::SignedIn},
     store::{
         api_keys::{self, ApiKey, Settings, rate_columns},
         changes::Change,
     },
-    types::{KeyId, KeyName, RateLimit, Scopes, Time, UserId},
+    types::{KeyId, KeyName, RateLimit, Scopes, Time, event::Action},
 };
 
 /// What is to change of a key; `None` leaves as it is, `Some(None)` clears.
@@ -25,7 +25,8 @@ pub struct KeyChange {
 
 impl Domain {
     /// Changes a key.
-    pub async fn update_key(&self, user_id: UserId, id: KeyId, change: KeyChange) -> Result<ApiKey> {
+    pub async fn update_key(&self, caller: &SignedIn, id: KeyId, change: KeyChange) -> Result<ApiKey> {
+        let user_id = caller.user_id;
         let updated = self.store.tx(async |tx| {
             let owner = lock_owner(tx, user_id).await?;
             let key = lock_unrevoked(tx, user_id, id).await?;
@@ -51,6 +52,7 @@ impl Domain {
             };
             let key = api_keys::update(tx, id, &settings).await?;
             record(tx, Change::KeyChanged(id), now).await?;
+            caller.did(Action::UpdateKey).key(id).record(tx, &caller.client).await?;
             key.ok_or(Error::NotFound("key"))
         });
         updated.await

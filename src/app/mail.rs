@@ -1,0 +1,42 @@
+//! From configuration to how mail is sent, and where its links lead.
+
+use super::StartError;
+use crate::{
+    config::{Config, MailTransport},
+    domain::Links,
+    mail::{self, Mailer, Transport},
+};
+
+/// Who mails are from that nobody is sent.
+const SENDER: &str = "Countersign <noreply@localhost>";
+
+/// The way out.
+pub(super) fn mailer(config: &Config) -> Result<Mailer, StartError> {
+    let mail = &config.mail;
+    let transport = match (mail.transport, &mail.smtp_url) {
+        (MailTransport::Smtp, Some(url)) => Transport::Smtp { url: url.clone() },
+        (MailTransport::File, _) => Transport::File { dir: mail.dir.clone() },
+        // With smtp the URL is always there.
+        (MailTransport::Log, _) | (MailTransport::Smtp, None) => Transport::Log,
+    };
+    let settings = mail::Settings {
+        transport,
+        from: mail.from.clone().unwrap_or_else(|| SENDER.to_owned()),
+        site: config.server.public_url.clone(),
+        templates_dir: mail.templates_dir.clone(),
+    };
+    Mailer::new(&settings).map_err(|mail::StartError { key, problem }| StartError::Config { key, problem })
+}
+
+/// The links, by default to the built-in pages.
+pub(super) fn links(config: &Config) -> Links {
+    let public_url = &config.server.public_url;
+    let link = |own: &Option<String>, page: &str| {
+        own.clone().unwrap_or_else(|| format!("{public_url}/{page}?token={{token}}"))
+    };
+    Links {
+        verify_email: link(&config.mail.verify_url, "verify-email"),
+        reset_password: link(&config.mail.reset_url, "reset-password"),
+        change_email: link(&config.mail.change_email_url, "confirm-email-change"),
+    }
+}

@@ -1,0 +1,73 @@
+//! Giving an account another e-mail address: asked for by who knows the password, confirmed by who reads the new mailbox.
+
+use super::{
+    Client, Domain, Error, Result,
+    access::SignedIn,
+    audit::Deed,
+    throttle::{self, CountedMail},
+};
+use crate::{
+    mail::{Content, NewAddress},
+    store::{
+        self,
+        one_time_tokens::{self, Purpose},
+        password_failures,
+        users::{self, User},
+    },
+    types::{Email, Invalid, Password, event::Action},
+};
+
+impl Domain {
+    /// Mails a link to the new address and a notice to the old. Takes the password where the account has one. Too many mails
+    /// to the new address, and none is sent, which voids nothing (S13).
+    pub async fn request_email_change(
+        &self,
+        caller: &SignedIn,
+        new: &Email,
+        password: Option<Password>,
+    ) -> Result<()> {
+        let verified = self.confirm_caller(caller, password, Action::RequestEmailChange).await?;
+        if verified.user.email_normalized == new.normalized() {
+            return Err(Error::field("new_email", Invalid::new("this is the account's address already")));
+        }
+        if users::find_by_email(&mut self.store.conn().await?, new.normalized()).await?.is_some() {
+            self.count_address_failure(&caller.client).await?;
+            return Err(Error::EmailAlreadyRegistered);
+        }
+        let requested = self.store.tx(async |tx| {
+            let user = verified.lock(tx).await?;
+            let now = tx.now().await?;
+            let mails = self.settings.throttle.of_mails(CountedMail::ChangeEmail, new.normalized());
+            if !mails.admit(tx, now).await? {
+                return Ok(());
+            }
+            let link = self.new_link(tx, &user, Purpose::ChangeEmail, new.as_given()).await?;
+            self.post(tx, new.as_given().to_owned(), Content::ConfirmEmailChange(link)).await?;
+            let notice = NewAddress { new_email: new.as_given().to_owned() };
+            self.post(tx, user.email, Content::EmailChangeRequested(notice)).await?;
+            caller.did(Action::RequestEmailChange).record(tx, &caller.client).await
+        });
+        requested.await
+    }
+
+    /// Gives the account its new address, which the mailed token proves. What was mailed to the old one is void (S39).
+    pub async fn confirm_email_change(&self, token: &str, client: &Client) -> Result<User> {
+        let changed = self.store.tx(async |tx| {
+            let (before, token) = self.take_token(tx, Purpose::ChangeEmail, token).await?;
+            let new = Email::parse(&token.email).map_err(|_| Error::OneTimeTokenInvalid)?;
+            let now = tx.now().await?;
+            let user = match users::set_email(tx, before.id, &new, now).await {
+                Err(store::Error::Conflict) => return Err(Error::EmailAlreadyRegistered),
+                user => user?.ok_or(Error::OneTimeTokenInvalid)?,
+            };
+            one_time_tokens::void(tx, user.id, &[Purpose::VerifyEmail, Purpose::ResetPassword]).await?;
+            // Whoever guessed at the address before guessed at no account.
+            password_failures::clear(tx, throttle::account(new.normalized())).await?;
+            let notice = NewAddress { new_email: user.email.clone() };
+            self.post(tx, before.email, Content::EmailChanged(notice)).await?;
+            Deed::done(Action::ChangeEmail).to(user.id).record(tx, client).await?;
+            Ok(user)
+        });
+        changed.await
+    }
+}

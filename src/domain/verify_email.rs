@@ -1,0 +1,43 @@
+//! Proving that an e-mail address is its account's owner's.
+
+use super::{Client, Domain, Error, Result, audit::Deed, outbox::Asked, throttle::CountedMail};
+use crate::{
+    mail::Content,
+    store::{
+        Tx,
+        one_time_tokens::Purpose,
+        users::{self, User},
+    },
+    types::{Email, event::Action},
+};
+
+impl Domain {
+    /// Proves the address, by a mailed token.
+    pub async fn verify_email(&self, token: &str, client: &Client) -> Result<User> {
+        let verified = self.store.tx(async |tx| {
+            let (user, _token) = self.take_token(tx, Purpose::VerifyEmail, token).await?;
+            let now = tx.now().await?;
+            let user =
+                users::set_email_verified(tx, user.id, now).await?.ok_or(Error::OneTimeTokenInvalid)?;
+            Deed::done(Action::VerifyEmail).to(user.id).record(tx, client).await?;
+            Ok(user)
+        });
+        verified.await
+    }
+
+    /// Asks for another link. The answer and its time do not tell whether the address has an account (S14, S15).
+    pub async fn resend_verification(&self, email: &Email, client: &Client) -> Result<()> {
+        self.ask_for_mail(Asked::VerifyEmail, email.normalized(), client).await
+    }
+
+    /// Mails the link to a new account.
+    pub(super) async fn post_verification(&self, tx: &mut Tx, user: &User) -> Result<()> {
+        let now = tx.now().await?;
+        let mails = self.settings.throttle.of_mails(CountedMail::VerifyEmail, &user.email_normalized);
+        if mails.admit(tx, now).await? {
+            let link = self.new_link(tx, user, Purpose::VerifyEmail, &user.email).await?;
+            self.post(tx, user.email.clone(), Content::VerifyEmail(link)).await?;
+        }
+        Ok(())
+    }
+}
