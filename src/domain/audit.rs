@@ -90,6 +90,14 @@ impl Deed {
     }
 }
 
+/// Logs what was refused, of which no account can be told.
+pub(super) fn note_refusal<T>(answer: Result<T>, action: Action, client: &Client) -> Result<T> {
+    if answer.is_err() {
+        Deed::failed(action).log(client);
+    }
+    answer
+}
+
 impl SignedIn {
     /// That the caller did this, in the session that they called in.
     pub(super) fn did(&self, action: Action) -> Deed {

@@ -3,7 +3,7 @@
 use super::{
     Client, Domain, Error, Result,
     access::SignedIn,
-    audit::Deed,
+    audit::{Deed, note_refusal},
     throttle::{self, CountedMail},
 };
 use crate::{
@@ -68,6 +68,6 @@ impl Domain {
             Deed::done(Action::ChangeEmail).to(user.id).record(tx, client).await?;
             Ok(user)
         });
-        changed.await
+        note_refusal(changed.await, Action::ChangeEmail, client)
     }
 }

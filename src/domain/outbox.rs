@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -20,10 +20,9 @@ use crate::{
     types::{MailId, event::Action},
 };
 
-/// Mails that are claimed, and that are sent, at once.
-const CLAIMED_AT_ONCE: i64 = 16;
-const SENT_AT_ONCE: usize = 8;
-/// How long a claim holds: longer than all that were claimed with it may take.
+/// Mails that are claimed, and sent, at once.
+const AT_ONCE: i64 = 8;
+/// How long a claim holds: longer than sending may take, and asking the database before and after.
 const LEASE: Duration = Duration::from_mins(2);
 /// How long after the first try comes the second; each further wait is twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -108,8 +107,8 @@ impl Domain {
     /// Sends what is due, and says whether there may be more.
     pub async fn deliver_mails(&self) -> Result<bool> {
         let claimed = self.claim_mails().await?;
-        let more = claimed.len() == usize::try_from(CLAIMED_AT_ONCE).unwrap_or_default();
-        stream::iter(claimed).for_each_concurrent(SENT_AT_ONCE, |mail| self.deliver(mail)).await;
+        let more = claimed.len() == usize::try_from(AT_ONCE).unwrap_or_default();
+        join_all(claimed.into_iter().map(|mail| self.deliver(mail))).await;
         Ok(more)
     }
 
@@ -117,7 +116,7 @@ impl Domain {
     async fn claim_mails(&self) -> Result<Vec<Mail>> {
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
-        let due = mails::list_due(&mut conn, now, CLAIMED_AT_ONCE).await?;
+        let due = mails::list_due(&mut conn, now, AT_ONCE).await?;
         drop(conn);
         if due.is_empty() {
             return Ok(due);

@@ -2,7 +2,11 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Client, Domain, Error, Issued, Result, audit::Deed, tokens::keep_refresh_token};
+use super::{
+    Client, Domain, Error, Issued, Result,
+    audit::{Deed, note_refusal},
+    tokens::keep_refresh_token,
+};
 use crate::{
     crypto::opaque,
     store::{
@@ -21,8 +25,8 @@ impl Domain {
     pub async fn refresh(&self, token: &str, client: &Client) -> Result<Issued> {
         let digest = opaque::refresh_token_digest(token).ok_or(Error::RefreshTokenInvalid)?;
         // That a reuse ends the session has to be committed, so within the transaction it is no error.
-        let issued = self.store.tx(async |tx| self.rotate(tx, digest, client).await).await?;
-        issued.ok_or(Error::RefreshTokenReused)
+        let issued = self.store.tx(async |tx| self.rotate(tx, digest, client).await).await;
+        note_refusal(issued, Action::Refresh, client)?.ok_or(Error::RefreshTokenReused)
     }
 
     /// Forgets the successors that may be answered no longer (S17). What is answered does not depend on it.

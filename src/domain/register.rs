@@ -1,6 +1,10 @@
 //! Registering: an account and its first session.
 
-use super::{Client, Domain, Error, Issued, Result, audit::Deed, password_policy};
+use super::{
+    Client, Domain, Error, Issued, Result,
+    audit::{Deed, note_refusal},
+    password_policy,
+};
 use crate::{
     store::{
         self, Tx,
@@ -42,7 +46,7 @@ impl Domain {
         if let Err(Error::EmailAlreadyRegistered) = registered {
             self.count_address_failure(client).await?;
         }
-        registered
+        note_refusal(registered, Action::Register, client)
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.

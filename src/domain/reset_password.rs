@@ -1,6 +1,11 @@
 //! Getting back in without the password: a mailed link sets a new one. Also how an account without a password gets one.
 
-use super::{Client, Domain, Error, Result, audit::Deed, outbox::Asked, password_policy, throttle};
+use super::{
+    Client, Domain, Error, Result,
+    audit::{Deed, note_refusal},
+    outbox::Asked,
+    password_policy, throttle,
+};
 use crate::{
     mail::{Change, Content},
     store::{
@@ -20,7 +25,8 @@ impl Domain {
     /// Sets a new password by a mailed token, ends every session (S21) and signs nobody in (S41). Where it is the first proof
     /// that the address is the owner's, all that was made before goes: whoever made it may have been somebody else.
     pub async fn reset_password(&self, token: &str, new: Password, client: &Client) -> Result<()> {
-        let user = self.peek_token(Purpose::ResetPassword, token).await?;
+        let user = self.peek_token(Purpose::ResetPassword, token).await;
+        let user = note_refusal(user, Action::ResetPassword, client)?;
         let min_length = self.settings.min_password_length;
         password_policy::check("new_password", &new, &user.email, &user.name, min_length)?;
         let hash = PasswordHash::new(self.passwords.hash(new.into_secret()).await?);
@@ -43,6 +49,6 @@ impl Domain {
             self.post(tx, user.email, content).await?;
             Deed::done(Action::ResetPassword).to(user.id).record(tx, client).await
         });
-        reset.await
+        note_refusal(reset.await, Action::ResetPassword, client)
     }
 }

@@ -1,6 +1,11 @@
 //! Proving that an e-mail address is its account's owner's.
 
-use super::{Client, Domain, Error, Result, audit::Deed, outbox::Asked, throttle::CountedMail};
+use super::{
+    Client, Domain, Error, Result,
+    audit::{Deed, note_refusal},
+    outbox::Asked,
+    throttle::CountedMail,
+};
 use crate::{
     mail::Content,
     store::{
@@ -22,7 +27,7 @@ impl Domain {
             Deed::done(Action::VerifyEmail).to(user.id).record(tx, client).await?;
             Ok(user)
         });
-        verified.await
+        note_refusal(verified.await, Action::VerifyEmail, client)
     }
 
     /// Asks for another link. The answer and its time do not tell whether the address has an account (S14, S15).
