@@ -13,6 +13,7 @@ mod guard;
 pub mod health;
 mod key_service;
 mod openapi;
+mod pages;
 pub mod pb;
 mod rest;
 pub mod server;
@@ -51,14 +52,15 @@ const MAX_NAME_BYTES: usize = 1024;
 /// A handler's answer.
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Opens the doors to these use cases. `ready` is for the health service: whether calls can be answered. `stop` ends the
-/// answers that would not end by themselves.
+/// Opens the doors to these use cases, and with `pages` the pages where the links in mails lead. `ready` is for the health
+/// service: whether calls can be answered. `stop` ends the answers that would not end by themselves.
 ///
 /// # Errors
 /// When the embedded descriptors cannot be served: a fault of the build.
 pub async fn doors(
     domain: &Arc<Domain>,
     config: &Server,
+    pages: bool,
     ready: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
@@ -86,6 +88,8 @@ pub async fn doors(
     let streams = streams::end_with(stop, streams.into_axum_router());
     let grpc = guard::canonical_errors(calls.into_axum_router().merge(streams));
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-    let app = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new())).fallback(door::not_found);
+    let calls = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new()));
+    let all = if pages { calls.merge(pages::routes()) } else { calls };
+    let app = all.fallback(door::not_found);
     Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits })
 }

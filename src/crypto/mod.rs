@@ -18,9 +18,9 @@ use sha2::Digest as _;
 
 use crate::types::Digest;
 
-/// SHA-256, for secrets that are random.
-pub fn sha256(secret: &str) -> Digest {
-    Digest(sha2::Sha256::digest(secret.as_bytes()).into())
+/// SHA-256, for secrets that are random and for what is no secret.
+pub fn sha256(text: &str) -> Digest {
+    Digest(sha2::Sha256::digest(text.as_bytes()).into())
 }
 
 /// A failure that only a fault of ours or a broken machine explains. The text holds no secret.

@@ -1,35 +1,21 @@
 """gRPC-web from a page in headless Chromium, on another origin than the service: the page of tests/clients/browser."""
 
 import re
-import shutil
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from chromium import chromium
 from conftest import PASSWORD, ROOT, new_email
-
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-# Alone and quiet: no sandbox as root, and no calls home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 def page():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 900, "height": 900})
         page.set_default_timeout(30_000)
         yield page
-        browser.close()
 
 
 def fill_in(page: Page, email: str, password: str):
