@@ -24,8 +24,6 @@ use crate::{
 };
 use lock_file::LockFile;
 
-const PAGES: bool = true;
-
 /// A service that is ready to run. Its port is bound, so that its address is known and calls may already queue.
 pub struct App {
     listener: TcpListener,
@@ -112,7 +110,7 @@ impl App {
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
         let draining = CancellationToken::new();
-        let doors = doors(&domain, &config.server, PAGES, watched, &draining)
+        let doors = doors(&domain, &config.server, config.mail.pages, watched, &draining)
             .await
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
