@@ -81,4 +81,14 @@ pub enum UserCommand {
         #[arg(long, default_value = "")]
         name: String,
     },
+    /// Shut an account: its sessions and keys end, and nobody signs in to it. A running service sees it within a second
+    Disable {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+    },
+    /// Open a shut account again. What ended when it was shut stays ended
+    Enable {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+    },
 }

@@ -72,6 +72,12 @@ async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result
         Command::User(UserCommand::Create { email, name }) => {
             commands::user::create(config, email, name).await
         }
+        Command::User(UserCommand::Disable { user }) => {
+            commands::user::set_disabled(config, user, true).await
+        }
+        Command::User(UserCommand::Enable { user }) => {
+            commands::user::set_disabled(config, user, false).await
+        }
     }
 }
 

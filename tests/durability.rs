@@ -4,6 +4,9 @@
 
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod common;
+#[path = "api/mailbox.rs"]
+#[expect(dead_code, reason = "no mail is read here")]
+mod mailbox;
 #[path = "api/support.rs"]
 #[expect(dead_code, reason = "the service runs as a program here")]
 mod support;

@@ -199,6 +199,8 @@ pub fn event(event: Event) -> pb::Event {
         Action::RequestEmailChange => A::RequestEmailChange,
         Action::ChangeEmail => A::ChangeEmail,
         Action::DeleteAccount => A::DeleteAccount,
+        Action::DisableAccount => A::DisableAccount,
+        Action::EnableAccount => A::EnableAccount,
         Action::CreateKey => A::CreateKey,
         Action::UpdateKey => A::UpdateKey,
         Action::RotateKey => A::RotateKey,

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IsTerminal};
 use countersign::{
     app,
     config::Config,
-    domain::{Error, NewAccount},
-    types::{Clock, DisplayName, Email, Invalid, Password},
+    domain::{Domain, Error, NewAccount},
+    types::{Clock, DisplayName, Email, Invalid, Password, UserId},
 };
 use secrecy::zeroize::Zeroizing;
 
@@ -20,16 +20,41 @@ pub(crate) async fn create(config: &Config, email: &str, name: &str) -> Result<E
     let name = DisplayName::parse(name).map_err(usage("--name"))?;
     let password = Password::parse(&read_password()?).map_err(usage("password"))?;
 
-    let store = app::connect(config, Clock::System).await?;
-    app::ready_schema(config, &store).await?;
-    let domain = app::domain(config, store, Clock::System).await?;
-    match domain.create_user(NewAccount { email, password, name }).await {
+    match domain(config).await?.create_user(NewAccount { email, password, name }).await {
         Ok(user) => print(&user.id.to_string()),
         Err(error @ (Error::InvalidField { .. } | Error::PasswordTooCommon { .. })) => {
             Err(Failure::Usage(error.to_string()))
         }
         Err(error) => Err(Failure::Refused(error.to_string())),
     }
+}
+
+/// Shuts an account, or opens it again, and prints its id.
+pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) -> Result<Exit, Failure> {
+    let domain = domain(config).await?;
+    let refused = |error: Error| Failure::Refused(error.to_string());
+    let id = find(&domain, user).await?;
+    let done = if disabled { domain.disable_user(id).await } else { domain.enable_user(id).await };
+    done.map_err(refused)?;
+    print(&id.to_string())
+}
+
+/// The use cases, straight on the database.
+async fn domain(config: &Config) -> Result<Domain, Failure> {
+    let store = app::connect(config, Clock::System).await?;
+    app::ready_schema(config, &store).await?;
+    Ok(app::domain(config, store, Clock::System).await?)
+}
+
+/// Whom an argument means.
+async fn find(domain: &Domain, user: &str) -> Result<UserId, Failure> {
+    if let Ok(id) = user.parse() {
+        return Ok(id);
+    }
+    let email = Email::parse(user)
+        .map_err(|_| Failure::Usage(format!("{user} is neither a user's id (usr_…) nor an e-mail address")))?;
+    let found = domain.find_user(&email).await.map_err(|error| Failure::Refused(error.to_string()))?;
+    Ok(found.id)
 }
 
 /// From a terminal without an echo, else the first line.

@@ -9,6 +9,7 @@ mod change_email;
 mod change_password;
 mod client;
 mod delete_me;
+mod disable_user;
 pub mod error;
 mod keyring;
 pub mod keys;

@@ -102,6 +102,18 @@ pub async fn set_email(tx: &mut Tx, id: UserId, email: &Email, now: Time) -> Res
     run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
 }
 
+/// Shuts or opens the account.
+pub async fn set_disabled(
+    tx: &mut Tx,
+    id: UserId,
+    disabled_time: Option<Time>,
+    now: Time,
+) -> Result<usize> {
+    let query = diesel::update(users::table.find(id))
+        .set((users::disabled_time.eq(disabled_time), users::update_time.eq(now)));
+    run!(tx, c => Ok(query.execute(c).await?))
+}
+
 /// Replaces the hash of an unchanged password (S6). The account's owner changed nothing, so its update time stays.
 pub async fn rehash_password(tx: &mut Tx, id: UserId, hash: &PasswordHash) -> Result<usize> {
     let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));

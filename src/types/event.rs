@@ -64,6 +64,10 @@ named! {
         ChangeEmail = "change_email",
         /// The account was deleted.
         DeleteAccount = "delete_account",
+        /// The account was shut by the operator.
+        DisableAccount = "disable_account",
+        /// The account was opened again.
+        EnableAccount = "enable_account",
         /// A key was made.
         CreateKey = "create_key",
         /// A key's record was changed.

@@ -3,11 +3,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod mailbox;
 mod support;
 mod wire;
 
 mod bad_input;
 mod callers;
+mod change_email;
 mod change_password;
 mod delete_me;
 mod doors;
@@ -22,9 +24,12 @@ mod parity;
 mod profile;
 mod refresh;
 mod register;
+mod reset_password;
 mod secrets;
 mod sessions;
 mod signing_keys;
 mod start;
+mod throttle;
 mod together;
 mod validate;
+mod verify_email;

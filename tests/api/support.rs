@@ -18,7 +18,10 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-use crate::common::{Database, Kind};
+use crate::{
+    common::{Database, Kind},
+    mailbox::Mailbox,
+};
 
 pub const EMAIL: &str = "user@example.com";
 pub const PASSWORD: &str = "correct horse battery";
@@ -32,6 +35,7 @@ pub struct Server {
     pub database: Database,
     pub clock: Clock,
     pub address: SocketAddr,
+    pub mailbox: Mailbox,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -77,11 +81,14 @@ impl Setup {
     }
 
     pub fn load(&self) -> Result<Config, Faults> {
+        let mail = self.database.directory().join("mail");
         let mut env = vec![
             ("COUNTERSIGN_SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("COUNTERSIGN_SERVER__PUBLIC_URL".to_owned(), "https://auth.example.com".to_owned()),
             ("COUNTERSIGN_DATABASE__URL".to_owned(), self.database.url.clone()),
             ("COUNTERSIGN_SECRETS__MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
+            ("COUNTERSIGN_MAIL__TRANSPORT".to_owned(), "file".to_owned()),
+            ("COUNTERSIGN_MAIL__DIR".to_owned(), mail.display().to_string()),
         ];
         env.extend(self.env.clone());
         let directory = self.database.directory().to_owned();
@@ -96,7 +103,8 @@ impl Setup {
         let task = tokio::spawn(app.run_until(async move {
             let _ = stopped.await;
         }));
-        Server { database: self.database, clock: self.clock, address, stop: Some(stop), task }
+        let mailbox = Mailbox::default();
+        Server { database: self.database, clock: self.clock, address, mailbox, stop: Some(stop), task }
     }
 }
 
@@ -190,6 +198,55 @@ impl Server {
     pub async fn get_me(&self, access_token: &str) -> Result<pb::User, Status> {
         let request = bearer(access_token, pb::GetMeRequest {});
         self.auth().get_me(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn verify_email(&self, token: &str) -> Result<pb::User, Status> {
+        let request = pb::VerifyEmailRequest { token: token.to_owned() };
+        self.auth().verify_email(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn resend_verification(&self, email: &str) -> Result<(), Status> {
+        let request = pb::ResendVerificationRequest { email: email.to_owned() };
+        self.auth().resend_verification(request).await.map(|_| ())
+    }
+
+    pub async fn forgot_password(&self, email: &str) -> Result<(), Status> {
+        let request = pb::ForgotPasswordRequest { email: email.to_owned() };
+        self.auth().forgot_password(request).await.map(|_| ())
+    }
+
+    pub async fn reset_password(&self, token: &str, new: &str) -> Result<(), Status> {
+        let request = pb::ResetPasswordRequest { token: token.to_owned(), new_password: new.to_owned() };
+        self.auth().reset_password(request).await.map(|_| ())
+    }
+
+    pub async fn request_email_change(
+        &self,
+        access_token: &str,
+        new_email: &str,
+        password: Option<&str>,
+    ) -> Result<(), Status> {
+        let request = pb::RequestEmailChangeRequest {
+            new_email: new_email.to_owned(),
+            password: password.map(str::to_owned),
+        };
+        self.auth().request_email_change(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    pub async fn confirm_email_change(&self, token: &str) -> Result<pb::User, Status> {
+        let request = pb::ConfirmEmailChangeRequest { token: token.to_owned() };
+        self.auth().confirm_email_change(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// What the caller's audit trail says, newest first: action and outcome, such as `SIGN_IN SUCCEEDED`.
+    pub async fn events(&self, access_token: &str) -> Vec<String> {
+        let request = bearer(access_token, pb::ListMyEventsRequest::default());
+        let events = self.auth().list_my_events(request).await.unwrap().into_inner().events;
+        let name = |event: pb::Event| {
+            let action = event.action().as_str_name().trim_start_matches("EVENT_ACTION_").to_owned();
+            format!("{action} {}", event.outcome().as_str_name().trim_start_matches("EVENT_OUTCOME_"))
+        };
+        events.into_iter().map(name).collect()
     }
 
     pub async fn change_password(&self, access_token: &str, current: &str, new: &str) -> Result<(), Status> {

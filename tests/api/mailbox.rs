@@ -1,0 +1,98 @@
+//! The mails of a service whose transport is `file`, as every test's is.
+
+use std::{collections::HashSet, fs, path::PathBuf, sync::Mutex, time::Duration};
+
+use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
+
+use crate::{common::Database, support::Server};
+
+/// A mail as its recipient sees it.
+#[derive(Debug)]
+pub struct Mail {
+    pub to: String,
+    pub subject: String,
+    pub message_id: String,
+    pub text: String,
+    pub html: String,
+}
+
+impl Mail {
+    fn parse(bytes: &[u8]) -> Self {
+        let mail = parse_mail(bytes).unwrap();
+        let header = |name| mail.headers.get_first_value(name).unwrap();
+        let part = |mimetype: &str| {
+            let found = mail.parts().find(|part: &&ParsedMail<'_>| part.ctype.mimetype == mimetype);
+            found.unwrap().get_body().unwrap()
+        };
+        Self {
+            to: header("To"),
+            subject: header("Subject"),
+            message_id: header("Message-ID"),
+            text: part("text/plain"),
+            html: part("text/html"),
+        }
+    }
+
+    /// The link that it holds.
+    pub fn link(&self) -> String {
+        self.text
+            .lines()
+            .map(str::trim)
+            .find(|line| line.contains("://") && line.contains("token="))
+            .unwrap()
+            .to_owned()
+    }
+
+    /// The token in the link.
+    pub fn token(&self) -> String {
+        self.link().split_once("token=").unwrap().1.to_owned()
+    }
+}
+
+/// Which mails a test has seen.
+#[derive(Default)]
+pub struct Mailbox(Mutex<HashSet<PathBuf>>);
+
+impl Mailbox {
+    /// Those that were delivered since it was last asked.
+    fn unseen(&self, database: &Database) -> Vec<Mail> {
+        let mut seen = self.0.lock().unwrap();
+        let Ok(files) = fs::read_dir(database.directory().join("mail")) else { return Vec::new() };
+        let mut files: Vec<_> = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "eml"))
+            .filter(|path| seen.insert(path.clone()))
+            .collect();
+        files.sort();
+        files.iter().map(|path| Mail::parse(&fs::read(path).unwrap())).collect()
+    }
+}
+
+impl Server {
+    /// The next mails, in no order: waits until all that is due has been sent.
+    pub async fn new_mails(&self) -> Vec<Mail> {
+        let due = format!(
+            "SELECT kind FROM mails WHERE dead_time IS NULL AND due_time <= {}",
+            self.database.time(self.clock.now() + Duration::from_mins(2))
+        );
+        for _ in 0..2000 {
+            if self.database.query_text(&due).await.is_empty() {
+                return self.mailbox.unseen(&self.database);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("mails are not sent: {:?}", self.database.query_text(&due).await);
+    }
+
+    /// The only new mail.
+    pub async fn new_mail(&self) -> Mail {
+        let mut mails = self.new_mails().await;
+        assert_eq!(mails.len(), 1, "{mails:#?}");
+        mails.remove(0)
+    }
+
+    /// The token in the only new mail.
+    pub async fn mailed_token(&self) -> String {
+        self.new_mail().await.token()
+    }
+}
