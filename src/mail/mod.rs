@@ -7,17 +7,23 @@ mod file;
 mod letter;
 mod log;
 mod message;
+mod smtp;
+mod smtp_url;
 mod templates;
 #[cfg(test)]
 mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use crate::types::{Invalid, MailId, Time};
 
 use file::Directory;
 pub use letter::{Change, Content, Letter, Link, NewAddress};
 use message::Sender;
+use smtp::Smtp;
+use smtp_url::SmtpUrl;
 use templates::Templates;
 
 /// How long sending one mail may take in all. Long: a mail server may look the sender up before it greets.
@@ -45,6 +51,11 @@ pub enum Transport {
     File {
         /// Where; it is made if need be.
         dir: PathBuf,
+    },
+    /// To a mail server.
+    Smtp {
+        /// Where, how and as whom: `smtp://user:password@host:587?tls=required`.
+        url: SecretString,
     },
 }
 
@@ -76,6 +87,7 @@ pub struct Mailer {
 enum Way {
     Log,
     File(Directory),
+    Smtp(Box<Smtp>),
 }
 
 impl Mailer {
@@ -92,6 +104,13 @@ impl Mailer {
                 Way::Log
             }
             Transport::File { dir } => Way::File(Directory::open(dir).map_err(fault("mail.dir"))?),
+            Transport::Smtp { url } => {
+                let smtp = SmtpUrl::parse(url.expose_secret())
+                    .map_err(|Invalid(problem)| problem)
+                    .and_then(Smtp::new)
+                    .map_err(fault("mail.smtp_url"))?;
+                Way::Smtp(Box::new(smtp))
+            }
         };
         Ok(Self { templates, sender, site: settings.site.clone(), way, time_limit: TIME_LIMIT })
     }
@@ -107,6 +126,7 @@ impl Mailer {
             match &self.way {
                 Way::Log => log::print(&letter.to, &words),
                 Way::File(directory) => directory.write(id, &message.formatted()),
+                Way::Smtp(smtp) => smtp.send(message.envelope(), &message.formatted()).await,
             }
         };
         let late = |_| SendError(format!("not sent within {:?}", self.time_limit));
@@ -117,4 +137,9 @@ impl Mailer {
 /// Whether mails can be from here: one RFC 5322 mailbox with an address in ASCII.
 pub fn check_from(from: &str) -> Result<(), Invalid> {
     Sender::parse(from).map(drop)
+}
+
+/// Whether this is a mail server's URL as [`Transport::Smtp`] takes it. The text of a refusal holds nothing of it.
+pub fn check_smtp_url(url: &str) -> Result<(), Invalid> {
+    SmtpUrl::parse(url).map(drop)
 }

@@ -5,6 +5,7 @@ mod received;
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::*;
 use received::Received;
@@ -338,4 +339,18 @@ fn a_directory_that_cannot_be_is_found_at_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = Mailer::new(&settings(Transport::File { dir: file.path().join("x") })).map(drop).unwrap_err();
     assert_eq!(error.key, "mail.dir");
+}
+
+#[tokio::test]
+async fn sending_has_an_end() {
+    // Takes connections, by way of the kernel, and never greets.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("smtp://{}", silent.local_addr().unwrap());
+    let mut mailer = Mailer::new(&settings(Transport::Smtp { url: url.into() })).unwrap();
+    assert_eq!(mailer.time_limit, Duration::from_secs(30));
+    mailer.time_limit = Duration::from_millis(20);
+    let now = Time::from_micros(0);
+    let letter = Letter { to: TO.to_owned(), content: Content::PasswordChanged };
+    let error = mailer.send(MailId::generate(now), &letter, now).await.unwrap_err();
+    assert_eq!(error.to_string(), "not sent within 20ms");
 }
