@@ -51,8 +51,9 @@ async fn find(domain: &Domain, user: &str) -> Result<UserId, Failure> {
     if let Ok(id) = user.parse() {
         return Ok(id);
     }
-    let email = Email::parse(user)
-        .map_err(|_| Failure::Usage(format!("{user} is neither a user's id (usr_…) nor an e-mail address")))?;
+    let email = Email::parse(user).map_err(|_| {
+        Failure::Usage(format!("{user} is neither a user's id (usr_…) nor an e-mail address"))
+    })?;
     let found = domain.find_user(&email).await.map_err(|error| Failure::Refused(error.to_string()))?;
     Ok(found.id)
 }

@@ -34,6 +34,32 @@ pub enum Content {
     SignInMethodChanged(Change),
 }
 
+impl Content {
+    /// The beginning of its templates' names.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::VerifyEmail(_) => "verify_email",
+            Self::ResetPassword(_) => "reset_password",
+            Self::ConfirmEmailChange(_) => "confirm_email_change",
+            Self::EmailChangeRequested(_) => "email_change_requested",
+            Self::EmailChanged(_) => "email_changed",
+            Self::PasswordChanged => "password_changed",
+            Self::SignInMethodChanged(_) => "sign_in_method_changed",
+        }
+    }
+
+    /// Where it leads, if anywhere.
+    pub(super) fn link(&self) -> Option<&str> {
+        match self {
+            Self::VerifyEmail(to) | Self::ResetPassword(to) | Self::ConfirmEmailChange(to) => Some(&to.link),
+            Self::EmailChangeRequested(_)
+            | Self::EmailChanged(_)
+            | Self::PasswordChanged
+            | Self::SignInMethodChanged(_) => None,
+        }
+    }
+}
+
 /// Where a mail leads.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
@@ -55,21 +81,6 @@ pub struct NewAddress {
 pub struct Change {
     /// A whole sentence: "A password was added."
     pub change: String,
-}
-
-impl Content {
-    /// The name of its templates.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::VerifyEmail(_) => "verify_email",
-            Self::ResetPassword(_) => "reset_password",
-            Self::ConfirmEmailChange(_) => "confirm_email_change",
-            Self::EmailChangeRequested(_) => "email_change_requested",
-            Self::EmailChanged(_) => "email_changed",
-            Self::PasswordChanged => "password_changed",
-            Self::SignInMethodChanged(_) => "sign_in_method_changed",
-        }
-    }
 }
 
 impl fmt::Debug for Letter {

@@ -103,12 +103,7 @@ pub async fn set_email(tx: &mut Tx, id: UserId, email: &Email, now: Time) -> Res
 }
 
 /// Shuts or opens the account.
-pub async fn set_disabled(
-    tx: &mut Tx,
-    id: UserId,
-    disabled_time: Option<Time>,
-    now: Time,
-) -> Result<usize> {
+pub async fn set_disabled(tx: &mut Tx, id: UserId, disabled_time: Option<Time>, now: Time) -> Result<usize> {
     let query = diesel::update(users::table.find(id))
         .set((users::disabled_time.eq(disabled_time), users::update_time.eq(now)));
     run!(tx, c => Ok(query.execute(c).await?))
