@@ -21,6 +21,7 @@ async fn forgotten(server: &Server) -> (String, String) {
     let access_token = server.register().await.access_token;
     let token = server.mailed_token().await;
     server.verify_email(&token).await.unwrap();
+    server.advance(1);
     server.forgot_password(EMAIL).await.unwrap();
     (access_token, server.mailed_token().await)
 }
@@ -105,10 +106,12 @@ on_both! {
         // S42
         let server = Server::start(database).await;
         let (_, token) = forgotten(&server).await;
+        server.advance(1);
         server.reset_password(&token, NEW).await.unwrap();
         let mail = server.new_mail().await;
         assert!(mail.to == EMAIL && mail.subject.to_lowercase().contains("password"), "{mail:?}");
         assert!(!mail.text.contains("token="), "{mail:?}");
+        server.advance(1);
         let tokens = server.login(EMAIL, NEW).await.unwrap();
         let events = server.events(&tokens.access_token).await;
         assert_eq!(events[..3], ["SIGN_IN SUCCEEDED", "RESET_PASSWORD SUCCEEDED", "REQUEST_PASSWORD_RESET SUCCEEDED"]);

@@ -170,11 +170,14 @@ on_both! {
         assert_eq!((body["access_token"].as_str(), body["user"]["email"].as_str()), (Some(""), Some("b@example.com")));
 
         // Only the right password is told (S14).
+        server.advance(1);
         expect_status(server.login(EMAIL, "not it at all").await, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
         expect_status(server.login(EMAIL, PASSWORD).await, Code::PermissionDenied, "EMAIL_NOT_VERIFIED");
         let mails = server.new_mails().await;
         let mail = mails.iter().find(|mail| mail.to == EMAIL).unwrap();
+        server.advance(1);
         server.verify_email(&mail.token()).await.unwrap();
+        server.advance(1);
         let tokens = server.login(EMAIL, PASSWORD).await.unwrap();
         let events = server.events(&tokens.access_token).await;
         assert_eq!(
