@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/target/venv/bin:$(PATH)
 BROWSER := tests/clients/browser
 
-.PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi
+.PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ clients: ## Clients that are not ours, from outside, on both databases
 	npm ci --silent --prefix $(BROWSER) --ignore-scripts
 	npm run --silent --prefix $(BROWSER) build
 	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
+
+bench: ## Measure the release build; not part of `make test`, since it needs a quiet machine
+	@scripts/need cargo cc python
+	cargo build --release --locked
+	bench/enumeration.py target/release/countersign
 
 openapi: ## Write docs/openapi.json anew
 	UPDATE_OPENAPI=1 cargo test --locked --lib api::openapi
