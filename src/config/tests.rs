@@ -1,11 +1,16 @@
 //! What a configuration yields, from sources to values, faults and output. Longer than other files since the bounds of
 //! every key are listed here.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use secrecy::ExposeSecret as _;
 
 use super::*;
+
+mod mail;
 
 /// 32 different bytes.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -104,6 +109,16 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!((passwords.max_concurrent, passwords.max_queue), (3, 256)); // S61: as many as cores
     assert_eq!(config.accounts.registration, Registration::Open);
     assert_eq!(config.accounts.default_scopes.to_list(), "");
+    assert!(!config.accounts.require_verified_email);
+    let mail = &config.mail;
+    assert_eq!((mail.transport, mail.dir.as_path()), (MailTransport::Log, Path::new("mail")));
+    assert!(mail.smtp_url.is_none() && mail.from.is_none() && mail.templates_dir.is_none() && mail.pages);
+    assert_eq!((&mail.verify_url, &mail.reset_url, &mail.change_email_url), (&None, &None, &None));
+    let throttle = &config.throttle;
+    assert_eq!((throttle.account_free_failures, throttle.account_max_failures), (4, 100)); // S8
+    assert_eq!(throttle.account_max_delay, Duration::from_mins(15)); // S8
+    assert_eq!(throttle.address_failures_per_minute, 30); // S12
+    assert_eq!(throttle.mails_per_hour, 3); // S13
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
     assert_eq!(config.telemetry.log_level, "info");
     assert!(settings.iter().all(|setting| setting.origin == Origin::Default));
@@ -173,12 +188,12 @@ fn every_fault_is_listed_with_key_value_and_origin() {
 
 #[test]
 fn unknown_keys_are_faults_and_the_key_that_was_meant_is_offered() {
-    let toml = "listen = 1\nserver = 2\n[mail]\nfrom = 'a'\n[tokens.access_ttl]\nx = 1\n";
+    let toml = "listen = 1\nserver = 2\n[post]\nfrom = 'a'\n[tokens.access_ttl]\nx = 1\n";
     assert_eq!(
         Setup::new().toml(toml).faults(),
         [
             "listen: unknown key, did you mean server.listen? (countersign.toml)",
-            "mail: unknown key (countersign.toml)",
+            "post: unknown key (countersign.toml)",
             "server: is a section, not a key (countersign.toml)",
             "tokens.access_ttl: expected a duration in quotes, like \"15m\", found a table (countersign.toml)",
         ]
@@ -364,7 +379,7 @@ fn only_the_password_of_a_url_is_masked() {
 #[test]
 fn values_have_bounds() {
     let accepted = [
-        ("SERVER__LISTEN", "[::]:0"),
+        ("SERVER__LISTEN", "[::1]:0"),
         ("SERVER__PUBLIC_URL", "https://auth.example.com/base"),
         ("SERVER__CORS_ORIGINS", "http://localhost:3000,https://[::1]:8443"),
         ("SERVER__DRAIN_DELAY", "1m 30s"),
@@ -375,6 +390,21 @@ fn values_have_bounds() {
         ("PASSWORDS__MIN_LENGTH", "64"),
         ("PASSWORDS__MEMORY_KIB", "1048576"),
         ("ACCOUNTS__REGISTRATION", "closed"),
+        ("ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "true"),
+        ("MAIL__TRANSPORT", "file"),
+        ("MAIL__DIR", "/var/spool/mail"),
+        ("MAIL__SMTP_URL", "smtps://mail.example.com"),
+        ("MAIL__FROM", "noreply@example.com"),
+        ("MAIL__FROM", "Größe <noreply@example.com>"),
+        ("MAIL__PAGES", "false"),
+        ("THROTTLE__ACCOUNT_FREE_FAILURES", "1"),
+        ("THROTTLE__ACCOUNT_MAX_DELAY", "1s"),
+        ("THROTTLE__ACCOUNT_MAX_DELAY", "24h"),
+        ("THROTTLE__ACCOUNT_MAX_FAILURES", "1000"),
+        ("THROTTLE__ADDRESS_FAILURES_PER_MINUTE", "0"), // S12: any number
+        ("THROTTLE__ADDRESS_FAILURES_PER_MINUTE", "1000"),
+        ("THROTTLE__MAILS_PER_HOUR", "1"),
+        ("THROTTLE__MAILS_PER_HOUR", "100"),
         ("TELEMETRY__LOG_LEVEL", "warn,countersign::store=debug"),
     ];
     for (name, value) in accepted {
@@ -413,6 +443,26 @@ fn values_have_bounds() {
         ("ACCOUNTS__DEFAULT_SCOPES", "a b"),
         ("ACCOUNTS__DEFAULT_SCOPES", &long_scope),
         ("ACCOUNTS__DEFAULT_SCOPES", &many_scopes),
+        ("MAIL__TRANSPORT", "sendmail"),
+        ("MAIL__DIR", ""),
+        ("MAIL__SMTP_URL", ""),
+        ("MAIL__SMTP_URL", "mail.example.com:587"),
+        ("MAIL__SMTP_URL", "https://mail.example.com"),
+        ("MAIL__FROM", ""),
+        ("MAIL__FROM", "Example"),
+        ("MAIL__FROM", "a@example.com\r\nBcc: b@example.com"), // S42
+        ("MAIL__TEMPLATES_DIR", ""),
+        ("MAIL__PAGES", "no"),
+        ("THROTTLE__ACCOUNT_FREE_FAILURES", "0"),
+        ("THROTTLE__ACCOUNT_FREE_FAILURES", "1001"),
+        ("THROTTLE__ACCOUNT_MAX_DELAY", "999ms"),
+        ("THROTTLE__ACCOUNT_MAX_DELAY", "25h"),
+        ("THROTTLE__ACCOUNT_MAX_FAILURES", "1"),
+        ("THROTTLE__ACCOUNT_MAX_FAILURES", "1001"),
+        ("THROTTLE__ADDRESS_FAILURES_PER_MINUTE", "-1"),
+        ("THROTTLE__ADDRESS_FAILURES_PER_MINUTE", "1001"),
+        ("THROTTLE__MAILS_PER_HOUR", "0"), // Nobody could be mailed at all.
+        ("THROTTLE__MAILS_PER_HOUR", "101"),
         ("TELEMETRY__LOG_FORMAT", "pretty"),
         ("TELEMETRY__LOG_LEVEL", "inof"),
         ("TELEMETRY__LOG_LEVEL", "countersign=loud"),
@@ -429,6 +479,19 @@ fn keys_are_held_against_each_other() {
     assert!(
         setup.faults()[0].starts_with("database.direct_url: does not lead to the database of database.url")
     );
+    // S8: whoever is off is off after some waiting.
+    let throttle = |free: &str, most: &str| {
+        with("COUNTERSIGN_THROTTLE__ACCOUNT_FREE_FAILURES", free)
+            .env("COUNTERSIGN_THROTTLE__ACCOUNT_MAX_FAILURES", most)
+    };
+    throttle("999", "1000").load();
+    for (free, most) in [("4", "4"), ("100", "4"), ("1000", "1000")] {
+        assert_eq!(
+            throttle(free, most).faults(),
+            ["throttle.account_max_failures: must be more than throttle.account_free_failures \
+              (COUNTERSIGN_THROTTLE__ACCOUNT_MAX_FAILURES)"]
+        );
+    }
 }
 
 #[test]
@@ -459,5 +522,35 @@ fn the_documentation_has_every_key_with_its_default() {
             keys::Default::From(_) | keys::Default::Unset => String::new(),
         };
         assert!(row.starts_with(&format!("| `{}` | {default}", key.name)), "{}: {row}", key.name);
+    }
+}
+
+/// The blocks of code of the documentation in this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_load() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let [toml] = blocks(&text, "toml")[..] else { panic!("{text}") };
+    let [shell] = blocks(&text, "sh")[..] else { panic!("{text}") };
+    let mut by_environment = Setup::new();
+    let mut by_flag = Setup::new();
+    for line in shell.lines() {
+        if let Some((name, value)) = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+            by_environment = by_environment.env(name, value);
+            by_flag = by_flag.env(name, value);
+        } else {
+            let address = line.strip_prefix("countersign serve --listen ").unwrap();
+            by_flag = by_flag.flag("server.listen", "--listen", address);
+        }
+    }
+    let all = [Setup::new().toml(toml), by_environment, by_flag].map(|setup| setup.load().0.server);
+    for server in &all {
+        assert_eq!(server.listen, all[0].listen);
+        assert_eq!(server.cors_origins, all[0].cors_origins);
+        assert!(!server.cors_origins.is_empty());
     }
 }
