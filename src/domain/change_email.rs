@@ -26,6 +26,8 @@ impl Domain {
         new: &Email,
         password: Option<Password>,
     ) -> Result<()> {
+        // That an address is taken is told here as by a registration, and counts like it (S12).
+        self.check_address(&caller.client).await?;
         let verified = self.confirm_caller(caller, password, Action::RequestEmailChange).await?;
         if verified.user.email_normalized == new.normalized() {
             return Err(Error::field("new_email", Invalid::new("this is the account's address already")));
