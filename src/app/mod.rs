@@ -17,7 +17,7 @@ use crate::{
         password::{Params, PasswordHasher, StartError as HasherError},
         tokens::Parties,
     },
-    domain::{Domain, LoadError, Settings, Throttle},
+    domain::{Domain, LoadError, Settings},
     store::{self, ConnectError, Store},
     types::Clock,
     worker,
@@ -230,13 +230,7 @@ fn settings(config: &Config) -> Settings {
         registration_open: config.accounts.registration == Registration::Open,
         default_scopes: config.accounts.default_scopes.clone(),
         require_verified_email: config.accounts.require_verified_email,
-        throttle: Throttle {
-            account_free_failures: config.throttle.account_free_failures,
-            account_max_delay: config.throttle.account_max_delay,
-            account_max_failures: config.throttle.account_max_failures,
-            address_failures_per_minute: config.throttle.address_failures_per_minute,
-            mails_per_hour: config.throttle.mails_per_hour,
-        },
+        throttle: config.throttle.clone(),
         links: mail::links(config),
     }
 }

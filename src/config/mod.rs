@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
-use crate::types::Scopes;
+use crate::types::{Scopes, Throttle};
 
 pub use faults::{Fault, Faults};
 pub use settings::Setting;
@@ -153,21 +153,6 @@ pub struct Mail {
     pub change_email_url: Option<String>,
     /// Whether the built-in pages are served.
     pub pages: bool,
-}
-
-/// `throttle.*`
-#[derive(Debug)]
-pub struct Throttle {
-    /// Wrong passwords in a row that make nobody wait (S8).
-    pub account_free_failures: u32,
-    /// The longest that one has to wait after another.
-    pub account_max_delay: Duration,
-    /// After so many the password is off until it is reset.
-    pub account_max_failures: u32,
-    /// Failures a minute of one network address (S12); 0 for any number.
-    pub address_failures_per_minute: usize,
-    /// Mails an hour to one recipient, of each kind (S13).
-    pub mails_per_hour: usize,
 }
 
 /// `telemetry.*`

@@ -43,7 +43,6 @@ pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};
 pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
-pub use throttle::Throttle;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
 
 use password::TRIES_AT_ONCE;
@@ -53,7 +52,7 @@ use crate::{
     crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
     mail::Mailer,
     store::Store,
-    types::{Clock, Scopes},
+    types::{Clock, Scopes, Throttle},
 };
 
 /// API keys looked up at once: a part of the connections.

@@ -6,11 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    Client, Domain, Error, Result,
-    access::SignedIn,
-    audit::Deed,
-    rate_window::RateWindow,
-    throttle::{self, Throttle},
+    Client, Domain, Error, Result, access::SignedIn, audit::Deed, rate_window::RateWindow, throttle,
 };
 use crate::{
     crypto::password::{HashError, PasswordHasher, Verdict},
@@ -18,7 +14,7 @@ use crate::{
         Store, Tx, password_failures,
         users::{self, User},
     },
-    types::{Digest, Invalid, Password, UserId, event::Action, password::PasswordHash},
+    types::{Digest, Invalid, Password, Throttle, UserId, event::Action, password::PasswordHash},
 };
 
 /// Tries of one account's password that are in flight at once in this replica, and of one address's (S10).

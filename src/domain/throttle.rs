@@ -7,26 +7,11 @@ use super::{Client, Domain, Error, Result, rate_window::RateWindow};
 use crate::{
     crypto::sha256,
     store::password_failures::PasswordFailures,
-    types::{Digest, Time},
+    types::{Digest, Throttle, Time},
 };
 
 /// The first wait after too many wrong passwords (S8).
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-
-/// What the operator decides about it.
-#[derive(Debug, Clone)]
-pub struct Throttle {
-    /// Wrong passwords in a row that make nobody wait.
-    pub account_free_failures: u32,
-    /// The longest wait after another.
-    pub account_max_delay: Duration,
-    /// After so many the password is off until it is reset.
-    pub account_max_failures: u32,
-    /// Failures a minute of one address; 0 for any number.
-    pub address_failures_per_minute: usize,
-    /// Mails an hour to one recipient, of each kind.
-    pub mails_per_hour: usize,
-}
 
 /// Mails that are counted (S13); notices are not.
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ pub mod password;
 pub mod random;
 pub mod rate_limit;
 pub mod scopes;
+pub mod throttle;
 pub mod time;
 
 pub use clock::Clock;
@@ -23,6 +24,7 @@ pub use name::{DisplayName, KeyName};
 pub use password::Password;
 pub use rate_limit::RateLimit;
 pub use scopes::{Scope, Scopes};
+pub use throttle::Throttle;
 pub use time::Time;
 
 /// Why a value was refused, in words for whoever sent it.
