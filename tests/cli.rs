@@ -286,11 +286,12 @@ fn all_faults_of_a_configuration_are_listed_a_line_each() {
 fn config_shows_where_values_were_set_and_no_secrets() {
     let place = Place::empty()
         .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY)
-        .set("COUNTERSIGN_DATABASE__URL", "postgres://user:canary-word@127.0.0.1:1/auth");
+        .set("COUNTERSIGN_DATABASE__URL", "postgres://user:canary-word@127.0.0.1:1/auth")
+        .set("COUNTERSIGN_MAIL__SMTP_URL", "smtp://user:canary-stamp@mail.example.com");
     fs::write(place.path("countersign.toml"), "[tokens]\naudience = \"my-api\"\n").unwrap();
     let ran = place.run(&["config", "--listen", "127.0.0.1:7777"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for secret in [MASTER_KEY, "canary-word"] {
+    for secret in [MASTER_KEY, "canary-word", "canary-stamp"] {
         assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
     }
     for (value, origin) in [

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::{
     common::Kind,
     on_both,
-    support::{EMAIL, PASSWORD, Server, expect_invalid, expect_status},
+    support::{EMAIL, PASSWORD, Server, Setup, expect_invalid, expect_status},
 };
 
 /// A PHC string for `PASSWORD`.
@@ -145,8 +145,11 @@ on_both! {
             ("odd@example.com", PASSWORD),
             (EMAIL, ""),
         ] {
+            // So much later that nobody has to wait, however many tries there were before (S8).
+            server.advance(60);
             let status = server.login(email, password).await.unwrap_err();
             assert_eq!(visible(&status), expected, "{email} {password}");
+            server.advance(60);
             let over_rest = visible_over_rest(&server, email, password).await;
             assert_eq!(over_rest, expected_over_rest, "{email} {password}");
         }
@@ -217,6 +220,8 @@ on_both! {
         ] {
             set_hash(&server, &phc).await;
             for password in [PASSWORD, ""] {
+                // However many failures there have been, nobody waits for longer (S8).
+                server.advance(15 * 60);
                 let answer = server.login(EMAIL, password).await;
                 expect_status(answer, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
             }
@@ -267,7 +272,9 @@ on_both! {
     async fn sign_ins_and_a_change_of_password_beside_a_rehash_do_not_fail_each_other(database: Kind) {
         // S6, S7, S21
         const NEW: &str = "staple the battery";
-        let server = Server::start(database).await;
+        // More than can be late here, so that nobody has to wait (S8).
+        let setup = Setup::new(database).await.set("THROTTLE__ACCOUNT_FREE_FAILURES", "20");
+        let server = setup.start().await;
         let own = server.register().await.access_token;
         let weaker = phc(Algorithm::Argon2id, Version::V0x13, (8192, 2));
         for sign_ins in [1, 2, 4, 8] {

@@ -4,6 +4,8 @@
 //! back is compared. An RPC of the protos without a case of success and one of failure fails the test, so that a new one
 //! cannot be forgotten.
 
+mod mails;
+
 use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Value, json};
@@ -27,12 +29,12 @@ struct Step {
     /// How long it is since the step before.
     after: Duration,
     /// SQL to run first.
-    sql: &'static str,
+    sql: String,
 }
 
 fn step(rpc: &'static str, message: Value, expected: &'static str) -> Step {
     let after = Duration::from_secs(1);
-    Step { rpc, headers: vec![], message, expected, keep: vec![], after, sql: "" }
+    Step { rpc, headers: vec![], message, expected, keep: vec![], after, sql: String::new() }
 }
 
 impl Step {
@@ -57,8 +59,8 @@ impl Step {
         self
     }
 
-    fn sql(mut self, sql: &'static str) -> Self {
-        self.sql = sql;
+    fn sql(mut self, sql: impl Into<String>) -> Self {
+        self.sql = sql.into();
         self
     }
 }
@@ -226,7 +228,8 @@ fn ends() -> Vec<Step> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_answers_and_fails_alike_through_every_door() {
-    let story: Vec<Step> = people().into_iter().chain(keys()).chain(questions()).chain(ends()).collect();
+    let story: Vec<Step> =
+        [people(), keys(), questions(), mails::story(), ends()].into_iter().flatten().collect();
     for rpc in rpcs() {
         let cases = || story.iter().filter(|step| step.rpc == rpc.name());
         assert!(cases().any(|step| step.expected == "OK"), "no case for RPC {}", rpc.name());
@@ -247,6 +250,19 @@ async fn a_closed_registration_and_a_full_set_of_keys_look_alike_through_every_d
     story.extend((0..100).map(|_| step("CreateKey", json!({"name": "one of many"}), "OK").by("$ann")));
     story.push(step("CreateKey", json!({"name": "one too many"}), "LIMIT_REACHED").by("$ann"));
     assert_alike(&story, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unproven_address_and_too_many_failures_look_alike_through_every_door() {
+    let account = || json!({"email": EMAIL, "password": PASSWORD});
+    let wrong = || json!({"email": EMAIL, "password": "wrong horse battery"});
+    let mut story = vec![step("Register", account(), "OK"), step("Login", account(), "EMAIL_NOT_VERIFIED")];
+    story.extend((0..5).map(|_| step("Login", wrong(), "WRONG_EMAIL_OR_PASSWORD")));
+    // S8
+    story.push(step("Login", wrong(), "TOO_MANY_ATTEMPTS").after(0));
+    story.push(step("Login", account(), "TOO_MANY_ATTEMPTS").after(0));
+    story.push(step("Login", account(), "EMAIL_NOT_VERIFIED"));
+    assert_alike(&story, &[("ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "true")]).await;
 }
 
 /// Tells the story through each door, to servers that are set up alike.
@@ -272,7 +288,7 @@ async fn tell(server: &Server, door: Door, story: &[Step]) -> Vec<Result<Value, 
     for step in story {
         server.clock.advance(step.after);
         if !step.sql.is_empty() {
-            server.database.execute(step.sql).await;
+            server.database.execute(&step.sql).await;
         }
         let headers: Vec<_> =
             step.headers.iter().map(|(name, value)| (*name, header(value, &kept))).collect();

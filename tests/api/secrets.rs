@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::{
     common::{Database, Kind},
     on_both,
-    support::{EMAIL, MASTER_KEY, PASSWORD, Server, bearer},
+    support::{EMAIL, MASTER_KEY, PASSWORD, Server, bearer, hex},
 };
 
 /// Everything that this process logs, at the lowest level.
@@ -68,6 +68,11 @@ async fn dump(database: &Database) -> String {
         ("api_key_secrets", &["#digest"]),
         ("signing_keys", &["kid", "secret_sealed"]),
         ("changes", &["kind"]),
+        ("one_time_tokens", &["#digest", "purpose", "email"]),
+        ("mails", &["kind", "payload_sealed"]),
+        ("password_failures", &["#account"]),
+        ("rate_windows", &["#key", "times"]),
+        ("events", &["action", "outcome", "ip_address", "user_agent"]),
     ] {
         for column in columns {
             let text = match (column.strip_prefix('#'), database.kind) {
@@ -80,10 +85,6 @@ async fn dump(database: &Database) -> String {
         }
     }
     dump
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 on_both! {
@@ -112,6 +113,18 @@ on_both! {
         server.get_me(canary).await.unwrap_err();
         server.logout(canary).await.unwrap_err();
         server.change_password(&third.access_token, canary, new_password).await.unwrap_err();
+        let token = || canary.to_owned();
+        let mut auth = server.auth();
+        auth.verify_email(pb::VerifyEmailRequest { token: token() }).await.unwrap_err();
+        let reset = pb::ResetPasswordRequest { token: token(), new_password: token() };
+        auth.reset_password(reset).await.unwrap_err();
+        auth.confirm_email_change(pb::ConfirmEmailChangeRequest { token: token() }).await.unwrap_err();
+        auth.forgot_password(pb::ForgotPasswordRequest { email: token() }).await.unwrap_err();
+        auth.resend_verification(pb::ResendVerificationRequest { email: token() }).await.unwrap_err();
+        for new_email in [canary, "else@example.com"] {
+            let request = pb::RequestEmailChangeRequest { new_email: new_email.to_owned(), password: Some(token()) };
+            auth.request_email_change(bearer(&third.access_token, request)).await.unwrap_err();
+        }
         let broken = format!("{}x", &rotated[..51]);
         server.validate(&broken).await;
         server.refresh(&first.refresh_token).await.unwrap_err();
@@ -123,7 +136,7 @@ on_both! {
         }
         server.stop().await;
         let log = log.text();
-        assert!(log.contains("signed in"), "the log is read");
+        assert!(log.contains("sign_in succeeded"), "the log is read");
         for secret in [
             PASSWORD,
             new_password,

@@ -358,3 +358,8 @@ pub fn expect_invalid<T: std::fmt::Debug>(result: Result<T, Status>, field: &str
 pub fn after_start(seconds: i64) -> Timestamp {
     Timestamp { seconds: START / 1_000_000 + seconds, nanos: 0 }
 }
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

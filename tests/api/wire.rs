@@ -120,11 +120,13 @@ pub fn contract(reason: &str) -> (Code, u16) {
         | "WRONG_EMAIL_OR_PASSWORD"
         | "REFRESH_TOKEN_INVALID"
         | "REFRESH_TOKEN_REUSED" => (Code::Unauthenticated, 401),
-        "INSUFFICIENT_SCOPE" | "ACCOUNT_DISABLED" | "SESSION_REQUIRED" | "REGISTRATION_CLOSED" => {
-            (Code::PermissionDenied, 403)
-        }
+        "INSUFFICIENT_SCOPE"
+        | "ACCOUNT_DISABLED"
+        | "EMAIL_NOT_VERIFIED"
+        | "SESSION_REQUIRED"
+        | "REGISTRATION_CLOSED" => (Code::PermissionDenied, 403),
         "EMAIL_ALREADY_REGISTERED" => (Code::AlreadyExists, 409),
-        "INVALID_FIELD" | "PASSWORD_TOO_COMMON" => (Code::InvalidArgument, 400),
+        "INVALID_FIELD" | "ONE_TIME_TOKEN_INVALID" | "PASSWORD_TOO_COMMON" => (Code::InvalidArgument, 400),
         "NOT_FOUND" => (Code::NotFound, 404),
         "METHOD_NOT_ALLOWED" => (Code::InvalidArgument, 405),
         "UNSUPPORTED_MEDIA_TYPE" => (Code::InvalidArgument, 415),

@@ -22,6 +22,7 @@ const AGENT: &str = "c4n4ryOfTheAgent";
 const KEY_NAME: &str = "c4n4ryOfTheKey";
 const WRONG: &str = "c4n4ryThatIsWrong";
 const MAILBOXES: [&str; 2] = ["c4n4ryofagrpcmailbox", "c4n4ryofarestmailbox"];
+const NEW_MAILBOX: &str = "c4n4ryofanewmailbox";
 
 fn bearer<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -55,6 +56,16 @@ async fn by_grpc(service: &Service) -> Vec<String> {
     let update = pb::UpdateMeRequest { name: Some(NAME.to_owned()), update_mask: None };
     auth.update_me(bearer(&token, update)).await.unwrap();
     auth.list_sessions(bearer(&token, pb::ListSessionsRequest::default())).await.unwrap();
+    auth.list_my_events(bearer(&token, pb::ListMyEventsRequest::default())).await.unwrap();
+    let change_email = |new_email: String, password: &str| pb::RequestEmailChangeRequest {
+        new_email,
+        password: Some(password.to_owned()),
+    };
+    auth.request_email_change(bearer(&token, change_email(email(NEW_MAILBOX), WORD))).await.unwrap();
+    for mailbox in [MAILBOXES[0], NEW_MAILBOX] {
+        auth.resend_verification(pb::ResendVerificationRequest { email: email(mailbox) }).await.unwrap();
+        auth.forgot_password(pb::ForgotPasswordRequest { email: email(mailbox) }).await.unwrap();
+    }
 
     let create = pb::CreateKeyRequest { name: KEY_NAME.to_owned(), ..Default::default() };
     let made = keys.create_key(bearer(&token, create)).await.unwrap().into_inner();
@@ -81,6 +92,15 @@ async fn by_grpc(service: &Service) -> Vec<String> {
     auth.login(login(WRONG)).await.unwrap_err();
     auth.refresh(refresh(WRONG)).await.unwrap_err();
     auth.get_me(bearer(WRONG, pb::GetMeRequest {})).await.unwrap_err();
+    let wrong = || WRONG.to_owned();
+    auth.verify_email(pb::VerifyEmailRequest { token: wrong() }).await.unwrap_err();
+    auth.confirm_email_change(pb::ConfirmEmailChangeRequest { token: wrong() }).await.unwrap_err();
+    let reset = pb::ResetPasswordRequest { token: wrong(), new_password: wrong() };
+    auth.reset_password(reset).await.unwrap_err();
+    auth.forgot_password(pb::ForgotPasswordRequest { email: wrong() }).await.unwrap_err();
+    auth.resend_verification(pb::ResendVerificationRequest { email: wrong() }).await.unwrap_err();
+    auth.request_email_change(bearer(&token, change_email(wrong(), WRONG))).await.unwrap_err();
+    auth.request_email_change(bearer(&token, change_email(email("other"), WRONG))).await.unwrap_err();
 
     let change = |current: &str, new: &str| pb::ChangePasswordRequest {
         current_password: current.to_owned(),
@@ -148,10 +168,11 @@ async fn search(database: &Database, level: &str) {
     secrets.extend(hashes.iter().flat_map(|hash| hash.rsplit('$').take(2)).map(str::to_owned));
     secrets.extend([MASTER_KEY, NAME, WORD, NEW_WORD, AGENT, KEY_NAME, WRONG].map(str::to_owned));
     secrets.extend(MAILBOXES.map(str::to_owned));
+    secrets.push(NEW_MAILBOX.to_owned());
 
     service.terminate();
     let log: Vec<_> = service.lines.iter().collect();
-    for expected in ["\"DEBUG\"", "signed in"] {
+    for expected in ["\"DEBUG\"", "sign_in succeeded"] {
         assert!(log.iter().any(|line| line.contains(expected)), "no {expected} in {log:#?}");
     }
     let log = log.iter().map(|line| line.split_whitespace().collect::<String>()).collect::<Vec<_>>();

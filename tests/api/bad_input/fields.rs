@@ -73,7 +73,7 @@ async fn numbers_and_spans_out_of_range_are_refused() {
         "=1",
         "%FF=1",
     ] {
-        for list in ["/api/v1/keys", "/api/v1/users/me/sessions"] {
+        for list in ["/api/v1/keys", "/api/v1/users/me/sessions", "/api/v1/users/me/events"] {
             let path = format!("{list}?{query}");
             let answer = besieged.server.exchange(Door::Rest, Method::GET, &path, &headers, "").await;
             answer.expect("INVALID_FIELD", &path);
@@ -148,6 +148,8 @@ async fn a_password_of_a_mebibyte_is_too_large_and_a_long_one_is_named() {
             ("DeleteMe", "password"),
             ("ChangePassword", "current_password"),
             ("ChangePassword", "new_password"),
+            ("ResetPassword", "new_password"),
+            ("RequestEmailChange", "password"),
         ] {
             for (length, reason) in
                 [(1024 * 1024, "TOO_LARGE"), (1025, "INVALID_FIELD"), (129, "INVALID_FIELD")]
@@ -174,6 +176,8 @@ fn with_text(rpc: &str, number: usize, path: &str, text: &str) -> Value {
         "CreateKey" => json!({"name": "k", "scopes": []}),
         "UpdateKey" => json!({"key_id": "key_1"}),
         "ChangePassword" => json!({"current_password": "", "new_password": "fresh and long enough"}),
+        "ResetPassword" => json!({"token": "", "new_password": "fresh and long enough"}),
+        "RequestEmailChange" => json!({"new_email": format!("n{number}@example.com"), "password": ""}),
         _ => json!({}),
     };
     let mut place = &mut message;

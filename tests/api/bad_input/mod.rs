@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::{
     common::Kind,
-    support::{EMAIL, Server, bearer},
+    support::{EMAIL, Server, Setup, bearer},
     wire::{Answer, CANARY},
 };
 
@@ -32,7 +32,12 @@ struct Besieged {
 
 impl Besieged {
     async fn start(kind: Kind) -> Self {
-        let server = Server::start(kind).await;
+        // Whoever is made to wait is not listened to, and here every wrong password is to be looked at.
+        let patient = Setup::new(kind)
+            .await
+            .set("THROTTLE__ACCOUNT_FREE_FAILURES", "999")
+            .set("THROTTLE__ACCOUNT_MAX_FAILURES", "1000");
+        let server = patient.start().await;
         let account = pb::RegisterRequest {
             email: EMAIL.to_owned(),
             password: CANARY.to_owned(),
