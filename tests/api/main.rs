@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod log;
 mod mailbox;
 mod support;
 mod wire;

@@ -1,91 +1,15 @@
 //! What is kept, and what is logged, holds no secret.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex, OnceLock},
-};
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use countersign::api::pb;
 use sha2::{Digest, Sha256};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
-    common::{Database, Kind},
+    common::Kind,
+    log::Log,
     on_both,
     support::{EMAIL, MASTER_KEY, PASSWORD, Server, bearer, hex},
 };
-
-/// Everything that this process logs, at the lowest level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_writer(log.clone())
-                .with_ansi(false)
-                .init();
-            log
-        })
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// Everything that is in the database, with bytes in lower-case hexadecimal.
-async fn dump(database: &Database) -> String {
-    let mut dump = String::new();
-    for (table, columns) in [
-        ("users", &["email", "name", "password_hash", "scopes"][..]),
-        ("sessions", &["ip_address", "user_agent"]),
-        ("refresh_tokens", &["#digest", "successor_sealed"]),
-        ("api_keys", &["name", "hint", "scopes"]),
-        ("api_key_secrets", &["#digest"]),
-        ("signing_keys", &["kid", "secret_sealed"]),
-        ("changes", &["kind"]),
-        ("one_time_tokens", &["#digest", "purpose", "email"]),
-        ("mails", &["kind", "payload_sealed"]),
-        ("password_failures", &["#account"]),
-        ("rate_windows", &["#key", "times"]),
-        ("events", &["action", "outcome", "ip_address", "user_agent"]),
-    ] {
-        for column in columns {
-            let text = match (column.strip_prefix('#'), database.kind) {
-                (Some(column), Kind::Sqlite) => format!("lower(hex({column}))"),
-                (Some(column), Kind::Postgres) => format!("encode({column}, 'hex')"),
-                (None, _) => (*column).to_owned(),
-            };
-            let rows = database.query_text(&format!("SELECT coalesce({text}, '') FROM {table}")).await;
-            dump.extend(rows.iter().map(|row| format!("{table}.{column} {row}\n")));
-        }
-    }
-    dump
-}
 
 on_both! {
     async fn no_secret_is_found_in_the_database_or_in_the_log(database: Kind) {
@@ -129,7 +53,8 @@ on_both! {
         server.validate(&broken).await;
         server.refresh(&first.refresh_token).await.unwrap_err();
 
-        let dump = dump(&server.database).await;
+        let dump: String =
+            server.database.dump().await.iter().map(|(column, value)| format!("{column} {value}\n")).collect();
         // What is kept of a refresh token and of a key's secret is their digest.
         for secret in [&third.refresh_token, &key.secret, &rotated] {
             assert!(dump.contains(&hex(Sha256::digest(secret))), "{dump}");

@@ -59,6 +59,33 @@ impl Database {
         }
     }
 
+    /// Every value in every table, with its column: `("users.name", "Alice")`. Bytes are in lower-case hexadecimal.
+    pub async fn dump(&self) -> Vec<(String, String)> {
+        let columns = match self.kind {
+            Kind::Sqlite => {
+                "SELECT t.name || '.' || c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
+                 WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\'"
+            }
+            Kind::Postgres => {
+                "SELECT table_name || '.' || column_name FROM information_schema.columns \
+                 WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%'"
+            }
+        };
+        let mut dump = Vec::new();
+        for place in self.query_text(columns).await {
+            let (table, column) = place.split_once('.').unwrap();
+            let text = match self.kind {
+                Kind::Sqlite => format!(
+                    "CASE typeof({column}) WHEN 'blob' THEN lower(hex({column})) ELSE CAST({column} AS text) END"
+                ),
+                Kind::Postgres => format!("CAST({column} AS text)"),
+            };
+            let rows = format!("SELECT {text} FROM {table} WHERE {column} IS NOT NULL");
+            dump.extend(self.query_text(&rows).await.into_iter().map(|value| (place.clone(), value)));
+        }
+        dump
+    }
+
     /// An instant as it is written in this database's SQL.
     pub fn time(&self, time: Time) -> String {
         let text = time.as_chrono().format("%F %T%.6f");

@@ -120,7 +120,7 @@ on_both! {
 }
 
 /// JSON pointers to the strings of a message, in lists the first.
-fn string_fields(message: &MessageDescriptor, under: &str) -> Vec<String> {
+pub(super) fn string_fields(message: &MessageDescriptor, under: &str) -> Vec<String> {
     let field_paths = |field: FieldDescriptor| {
         let path = format!("{under}/{}{}", field.name(), if field.is_list() { "/0" } else { "" });
         match field.kind() {
@@ -169,7 +169,7 @@ async fn a_password_of_a_mebibyte_is_too_large_and_a_long_one_is_named() {
 }
 
 /// A message that is good but for this text.
-fn with_text(rpc: &str, number: usize, path: &str, text: &str) -> Value {
+pub(super) fn with_text(rpc: &str, number: usize, path: &str, text: &str) -> Value {
     let mut message = match rpc {
         "Register" => json!({"email": format!("p{number}@example.com"), "password": CANARY, "name": ""}),
         "Login" => json!({"email": EMAIL, "password": CANARY}),

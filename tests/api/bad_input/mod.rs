@@ -5,6 +5,7 @@
 //! that new ones are covered.
 
 mod bodies;
+mod canary;
 mod credentials;
 mod fields;
 mod frames;
