@@ -14,6 +14,7 @@ mod change_email;
 mod change_password;
 mod delete_me;
 mod doors;
+mod enumeration;
 mod key_changes;
 mod key_pages;
 mod key_usage;

@@ -76,6 +76,14 @@ impl Setup {
         Self::on(self.database.clone(), self.clock.clone())
     }
 
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     pub fn config(&self) -> Config {
         self.load().expect("a good configuration")
     }
