@@ -107,6 +107,7 @@ impl App {
         let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
         let domain = Arc::new(domain(config, store, clock).await?);
+        domain.mailer().warn();
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
         let draining = CancellationToken::new();

@@ -134,6 +134,11 @@ impl Domain {
         })
     }
 
+    /// How mails leave.
+    pub fn mailer(&self) -> &Mailer {
+        &self.mailer
+    }
+
     /// How often a password was hashed for want of one to compare it with (S15).
     pub fn dummy_hashes(&self) -> u64 {
         self.passwords.dummy_runs()

@@ -99,10 +99,7 @@ impl Mailer {
         let templates = Templates::load(settings.templates_dir.as_deref(), &settings.site)
             .map_err(fault("mail.templates_dir"))?;
         let way = match &settings.transport {
-            Transport::Log => {
-                tracing::warn!("mail.transport is `log`: mails are printed, with the one-time links in them");
-                Way::Log
-            }
+            Transport::Log => Way::Log,
             Transport::File { dir } => Way::File(Directory::open(dir).map_err(fault("mail.dir"))?),
             Transport::Smtp { url } => {
                 let smtp = SmtpUrl::parse(url.expose_secret())
@@ -113,6 +110,17 @@ impl Mailer {
             }
         };
         Ok(Self { templates, sender, site: settings.site.clone(), way, time_limit: TIME_LIMIT })
+    }
+
+    /// Warns the operator, at the start of a service, of who could read its mails (S57).
+    pub fn warn(&self) {
+        match &self.way {
+            Way::Log => {
+                tracing::warn!("mail.transport is `log`: mails are printed, with the one-time links in them");
+            }
+            Way::File(_) => {}
+            Way::Smtp(smtp) => smtp.warn(),
+        }
     }
 
     /// Sends one mail, within 30 seconds. A mail of the same id is the same message: its Message-ID does not change.

@@ -53,15 +53,19 @@ impl Smtp {
     /// Readies what a connection needs; makes none yet.
     pub(super) fn new(url: SmtpUrl) -> Result<Self, String> {
         let tls = (url.encryption != Encryption::Never).then(|| tls(&url.host)).transpose()?;
-        if url.is_open() {
+        Ok(Self { url, tls, kept: Mutex::default() })
+    }
+
+    /// Warns if what is sent can be read on the way.
+    pub(super) fn warn(&self) {
+        if self.url.is_open() {
             tracing::warn!(
-                host = url.host,
-                password = url.credentials.is_some(),
+                host = self.url.host,
+                password = self.url.credentials.is_some(),
                 "mails to the mail server can be read on the way, the links in them and the password; \
                  let mail.smtp_url begin with smtps:// or end with ?tls=required"
             );
         }
-        Ok(Self { url, tls, kept: Mutex::default() })
     }
 
     /// Hands a message to the server.
