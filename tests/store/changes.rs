@@ -50,6 +50,24 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn those_that_need_not_be_remembered_are_swept_in_batches(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let change = Change::UserChanged(UserId::generate(at(0)));
+        for seconds in 0..7 {
+            fixture.write(async |tx| changes::insert(tx, &[change], at(0), at(seconds)).await).await;
+        }
+        assert_eq!(fixture.batches(async |tx| changes::sweep(tx, at(5), 2).await).await, [2, 2, 1]);
+        // The sequence goes on: an id stands for one change for ever.
+        fixture.write(async |tx| changes::insert(tx, &[change], at(0), at(9)).await).await;
+        let left = fixture.texts("SELECT CAST(id AS text) AS value FROM changes ORDER BY id").await;
+        assert_eq!(left, ["6", "7", "8"]);
+        assert_eq!(fixture.batches(async |tx| changes::sweep(tx, at(10), 2).await).await, [2, 1]);
+        fixture.write(async |tx| changes::insert(tx, &[change], at(0), at(9)).await).await;
+        assert_eq!(fixture.texts("SELECT CAST(id AS text) AS value FROM changes").await, ["9"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgresql_a_change_knows_its_transaction() {
     let fixture = Fixture::new(Kind::Postgres).await;

@@ -1,18 +1,25 @@
-//! Each look-up on the way of a request goes by an index.
+//! Each look-up on the way of a request, of the outbox and of the sweeper goes by an index.
 
-use countersign::store::{api_keys, refresh_tokens, sessions, users};
+use countersign::store::{
+    api_keys,
+    changes::{self, Change},
+    events, mails,
+    one_time_tokens::{self, Purpose},
+    password_failures, rate_windows, refresh_tokens, sessions, users,
+};
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, key, refresh_token, secret, session, user},
+    support::{Fixture, at, digest, event, key, mail, one_time_token, refresh_token, secret, session, user},
 };
 
 /// Enough that PostgreSQL does not think reading all of them is cheaper.
 const ROWS: u16 = 500;
 
-/// The tables and the conditions that the store asks for; `{id}` and `{digest}` are some value of the column's type.
-const LOOKUPS: [(&str, &str); 10] = [
+/// The tables and the conditions that the store asks for; `{id}` and `{digest}` are some value of the column's type,
+/// `{time}` is one before which lie few.
+const LOOKUPS: [(&str, &str); 18] = [
     ("users", "id = {id}"),
     ("users", "email_normalized = 'user7@example.com'"),
     ("sessions", "id = {id}"),
@@ -23,6 +30,26 @@ const LOOKUPS: [(&str, &str); 10] = [
     ("api_keys", "user_id = {id} ORDER BY id DESC LIMIT 50"),
     ("api_key_secrets", "digest = {digest}"),
     ("api_key_secrets", "key_id = {id}"),
+    ("one_time_tokens", "digest = {digest} AND purpose = 'verify_email'"),
+    ("one_time_tokens", "user_id = {id} AND purpose IN ('verify_email', 'change_email')"),
+    // The cascade from users.
+    ("one_time_tokens", "user_id = {id}"),
+    ("mails", "id = {id} AND attempts = 1"),
+    ("mails", "dead_time IS NULL AND due_time <= {time} ORDER BY due_time, id LIMIT 8"),
+    ("password_failures", "account = {digest}"),
+    ("rate_windows", "key = {digest}"),
+    ("events", "user_id = {id} AND id < {id} ORDER BY id DESC LIMIT 50"),
+];
+
+/// What is swept: table, key, time, and what else is asked of the row.
+const SWEEPS: [(&str, &str, &str, &str); 7] = [
+    ("sessions", "id", "expire_time", ""),
+    ("one_time_tokens", "digest", "expire_time", ""),
+    ("mails", "id", "dead_time", ""),
+    ("password_failures", "account", "last_failure_time", "AND old.failures < 100"),
+    ("rate_windows", "key", "expire_time", ""),
+    ("events", "id", "create_time", ""),
+    ("changes", "id", "expire_time", ""),
 ];
 
 async fn fill(fixture: &Fixture) {
@@ -36,6 +63,19 @@ async fn fill(fixture: &Fixture) {
         let key = key(user.id, i64::from(number));
         api_keys::insert(&mut tx, &key).await.unwrap();
         api_keys::insert_secret(&mut tx, &secret(key.id, number)).await.unwrap();
+        let (seconds, time) = (i64::from(number), at(i64::from(number)));
+        let mut token = one_time_token(user.id, number);
+        token.expire_time = time;
+        one_time_tokens::insert(&mut tx, Purpose::VerifyEmail, &token).await.unwrap();
+        let mut dead = mail(seconds);
+        dead.dead_time = Some(time);
+        for mail in [mail(seconds), dead] {
+            mails::insert(&mut tx, &mail).await.unwrap();
+        }
+        password_failures::add(&mut tx, digest(number), time).await.unwrap();
+        rate_windows::lock(&mut tx, digest(number), time).await.unwrap();
+        events::insert(&mut tx, &event(user.id, seconds)).await.unwrap();
+        changes::insert(&mut tx, &[Change::UserChanged(user.id)], at(0), time).await.unwrap();
     }
     tx.commit().await.unwrap();
     fixture.database.execute("ANALYZE").await;
@@ -49,9 +89,19 @@ on_both! {
             Kind::Sqlite => ("x'0190'", "x'ff00'"),
             Kind::Postgres => ("CAST('01900000-0000-7000-8000-000000000000' AS uuid)", "CAST('\\xff00' AS bytea)"),
         };
+        // Sessions end an hour after they were made.
+        let time = |table: &str| fixture.database.time(at(if table == "sessions" { 3605 } else { 5 }));
+        let sweep = |(table, key, column, also): &(&str, &str, &str, &str)| {
+            let time = time(table);
+            format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT old.{key} FROM {table} AS old \
+                 WHERE old.{column} < {time} {also} LIMIT 500) AND {column} < {time}"
+            )
+        };
         let mut lookups: Vec<String> = LOOKUPS
             .iter()
-            .map(|(table, condition)| format!("SELECT * FROM {table} WHERE {condition}"))
+            .map(|(table, condition)| format!("SELECT * FROM {table} WHERE {condition}").replace("{time}", &time(table)))
+            .chain(SWEEPS.iter().map(sweep))
             .collect();
         lookups.push(
             "SELECT * FROM api_key_secrets s JOIN api_keys k ON s.key_id = k.id JOIN users u ON k.user_id = u.id \

@@ -6,11 +6,17 @@
 mod common;
 mod support;
 
+mod after_commit;
 mod api_keys;
 mod changes;
 mod clock;
+mod events;
 mod indexes;
+mod mails;
 mod migrations;
+mod one_time_tokens;
+mod password_failures;
+mod rate_windows;
 mod refresh_tokens;
 mod sessions;
 mod signing_keys;

@@ -2,8 +2,16 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use countersign::{store::Store, types::Clock};
-use diesel::sqlite::SqliteConnection;
+use countersign::{
+    store::{
+        Store, api_keys,
+        changes::{self, Change},
+        one_time_tokens::{self, Purpose},
+        password_failures, rate_windows, refresh_tokens, sessions, users,
+    },
+    types::Clock,
+};
+use diesel::{backend::Backend, sqlite::SqliteConnection};
 use diesel_async::{
     AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, sync_connection_wrapper::SyncConnectionWrapper,
 };
@@ -12,7 +20,7 @@ use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, settings},
+    support::{Fixture, at, digest, one_time_token, same, settings},
 };
 
 /// The names of the migrations in a directory, in their order.
@@ -31,8 +39,26 @@ fn directory(kind: Kind) -> &'static str {
     }
 }
 
-/// Undoes all migrations, by their `down.sql`.
-async fn revert(fixture: &Fixture) {
+/// A step of Diesel's own, beside the store's.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Applies the next migration.
+    Next,
+    /// Undoes the last one, by its `down.sql`.
+    Back,
+    /// Undoes all of them.
+    ToTheBeginning,
+}
+
+async fn take(fixture: &Fixture, step: Step) {
+    fn on<D: Backend>(mut harness: impl MigrationHarness<D>, step: Step, source: FileBasedMigrations) {
+        match step {
+            Step::Next => harness.run_next_migration(source).map(drop),
+            Step::Back => harness.revert_last_migration(source).map(drop),
+            Step::ToTheBeginning => harness.revert_all_migrations(source).map(drop),
+        }
+        .unwrap();
+    }
     let kind = fixture.database.kind;
     let source =
         FileBasedMigrations::from_path(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory(kind))).unwrap();
@@ -40,11 +66,11 @@ async fn revert(fixture: &Fixture) {
         Kind::Sqlite => {
             let path = fixture.database.url.strip_prefix("sqlite://").unwrap();
             let conn = SyncConnectionWrapper::<SqliteConnection>::establish(path).await.unwrap();
-            AsyncMigrationHarness::new(conn).revert_all_migrations(source).unwrap();
+            on(AsyncMigrationHarness::new(conn), step, source);
         }
         Kind::Postgres => {
             let conn = AsyncPgConnection::establish(&fixture.database.url).await.unwrap();
-            AsyncMigrationHarness::new(conn).revert_all_migrations(source).unwrap();
+            on(AsyncMigrationHarness::new(conn), step, source);
         }
     }
 }
@@ -108,12 +134,47 @@ on_both! {
         let made = tables(&fixture).await;
         assert_eq!(made.len(), schema().len());
         fixture.user("ann").await;
-        revert(&fixture).await;
+        take(&fixture, Step::ToTheBeginning).await;
         assert_eq!(tables(&fixture).await, Vec::<String>::new());
         assert_eq!(fixture.store.pending_migrations().await.unwrap(), names(database));
         fixture.store.migrate().await.unwrap();
         assert_eq!(tables(&fixture).await, made);
         fixture.user("ann").await;
+    }
+}
+
+on_both! {
+    async fn what_the_first_version_kept_is_there_after_the_second_migration_and_without_it_again(database: Kind) {
+        let fixture = Fixture::unmigrated(database, Clock::manual(at(0))).await;
+        take(&fixture, Step::Next).await;
+        assert_eq!(fixture.store.pending_migrations().await.unwrap(), names(database)[1..]);
+        let before = tables(&fixture).await;
+        let ann = fixture.user("ann").await;
+        let session = fixture.session(&ann, 0).await;
+        let token = fixture.refresh_token(&session, 1).await;
+        let key = fixture.key(&ann, 0).await;
+        let secret = fixture.secret(&key, 2).await;
+        fixture.write(async |tx| changes::insert(tx, &[Change::UserChanged(ann.id)], at(0), at(60)).await).await;
+
+        let unharmed = async || {
+            let mut conn = fixture.conn().await;
+            same(users::find(&mut conn, ann.id).await.unwrap(), Some(&ann));
+            same(sessions::find(&mut conn, session.id).await.unwrap(), Some(&session));
+            same(refresh_tokens::find(&mut conn, digest(1)).await.unwrap(), Some(&token));
+            let (found, of_key, _) = api_keys::find_by_secret(&mut conn, digest(2)).await.unwrap().unwrap();
+            same((found, of_key), (&secret, &key));
+            assert_eq!(fixture.count("changes").await, 1);
+        };
+        assert_eq!(fixture.store.migrate().await.unwrap(), names(database)[1..]);
+        assert_eq!(tables(&fixture).await.len(), schema().len());
+        unharmed().await;
+        for _ in 1..names(database).len() {
+            take(&fixture, Step::Back).await;
+        }
+        assert_eq!(tables(&fixture).await, before);
+        unharmed().await;
+        assert_eq!(fixture.store.migrate().await.unwrap(), names(database)[1..]);
+        unharmed().await;
     }
 }
 
@@ -146,19 +207,29 @@ async fn ten_at_once(kind: Kind) {
 
 on_both! {
     async fn a_digest_has_32_bytes(database: Kind) {
-        // S16, S32
+        // S16, S32, S37
         let fixture = Fixture::new(database).await;
         let ann = fixture.user("ann").await;
         fixture.refresh_token(&fixture.session(&ann, 0).await, 1).await;
         fixture.secret(&fixture.key(&ann, 0).await, 1).await;
-        for table in ["refresh_tokens", "api_key_secrets"] {
+        let token = one_time_token(ann.id, 1);
+        fixture.write(async |tx| one_time_tokens::insert(tx, Purpose::VerifyEmail, &token).await).await;
+        fixture.write(async |tx| password_failures::add(tx, digest(1), at(0)).await).await;
+        fixture.write(async |tx| rate_windows::lock(tx, digest(1), at(0)).await).await;
+        for (table, column) in [
+            ("refresh_tokens", "digest"),
+            ("api_key_secrets", "digest"),
+            ("one_time_tokens", "digest"),
+            ("password_failures", "account"),
+            ("rate_windows", "key"),
+        ] {
             for bytes in [0, 31, 33] {
                 let digest = "ab".repeat(bytes);
                 let digest = match database {
                     Kind::Sqlite => format!("x'{digest}'"),
                     Kind::Postgres => format!("'\\x{digest}'"),
                 };
-                let refusal = fixture.refusal(&format!("UPDATE {table} SET digest = {digest}")).await;
+                let refusal = fixture.refusal(&format!("UPDATE {table} SET {column} = {digest}")).await;
                 assert!(refusal.to_lowercase().contains("check constraint"), "{refusal}");
             }
         }

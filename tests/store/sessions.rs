@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use countersign::{
-    store::{sessions, users},
+    store::{refresh_tokens, sessions, users},
     types::{SessionId, Time, UserId},
 };
 
 use crate::{
     common::Kind,
     on_both,
-    support::{Fixture, NOW, at, by_pages, expect_conflict, expect_refusal, same, scopes, session, user},
+    support::{
+        Fixture, NOW, at, by_pages, digest, expect_conflict, expect_refusal, same, scopes, session, user,
+    },
 };
 
 on_both! {
@@ -171,6 +173,44 @@ on_both! {
         same(fixture.write(async |tx| sessions::delete_all(tx, ann.id, None).await).await, [(); 0]);
         same(sessions::find(&mut conn, others.id).await.unwrap(), Some(&others));
     }
+}
+
+on_both! {
+    async fn those_that_expired_before_a_time_are_swept_in_batches_with_their_refresh_tokens(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let user = fixture.user("ann").await;
+        let mut all = Vec::new();
+        for number in 0..7_u16 {
+            // Each ends an hour later.
+            let session = fixture.session(&user, i64::from(number) - 3600).await;
+            fixture.refresh_token(&session, number).await;
+            all.push(session);
+        }
+        assert_eq!(fixture.batches(async |tx| sessions::sweep(tx, at(5), 2).await).await, [2, 2, 1]);
+        let mut conn = fixture.conn().await;
+        for (number, session) in (0..).zip(&all) {
+            let left = (number >= 5).then_some(session);
+            same(sessions::find(&mut conn, session.id).await.unwrap(), left);
+            let token = refresh_tokens::find(&mut conn, digest(number)).await.unwrap();
+            assert_eq!(token.is_some(), left.is_some(), "{number}");
+        }
+        // Nobody is told: it had ended before.
+        assert_eq!(fixture.count("changes").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_one_that_is_used_while_it_is_swept_stays() {
+    let fixture = Fixture::new(Kind::Postgres).await;
+    let session = fixture.session(&fixture.user("ann").await, -3600).await;
+    let mut using = fixture.store.begin().await.unwrap();
+    sessions::set_expire_time(&mut using, session.id, at(100)).await.unwrap();
+    let store = fixture.store.clone();
+    let sweep = tokio::spawn(async move { store.tx(async |tx| sessions::sweep(tx, at(50), 10).await).await });
+    fixture.somebody_waits().await;
+    using.commit().await.unwrap();
+    assert_eq!(sweep.await.unwrap().unwrap(), 0);
+    assert_eq!(fixture.count("sessions").await, 1);
 }
 
 on_both! {

@@ -6,17 +6,25 @@ use countersign::{
     store::{
         Conn, Result, Settings, Store, Tx,
         api_keys::{self, ApiKey, Secret},
+        events::Event,
+        mails::Mail,
+        one_time_tokens::OneTimeToken,
         refresh_tokens::{self, RefreshToken},
         sessions::{self, Session},
         users::{self, User},
     },
-    types::{Clock, Digest, Email, KeyId, Scopes, SessionId, Time, UserId, password::PasswordHash},
+    types::{
+        Clock, Digest, Email, EventId, KeyId, MailId, Scopes, SessionId, Time, UserId,
+        event::{Action, Outcome},
+        password::PasswordHash,
+    },
 };
 use diesel::{QueryableByName, sql_types::Text, sqlite::SqliteConnection};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     sync_connection_wrapper::SyncConnectionWrapper,
 };
+use futures_util::future::join_all;
 
 use crate::common::{Database, Kind};
 
@@ -60,6 +68,32 @@ impl Fixture {
     /// Runs `work` in a transaction and commits it. What is to fail runs in `store.tx`.
     pub async fn write<T>(&self, work: impl AsyncFnOnce(&mut Tx) -> Result<T>) -> T {
         self.store.tx(work).await.unwrap()
+    }
+
+    /// What so many transactions yield that run at once; each has a number.
+    pub async fn at_once<T>(&self, count: u16, work: impl AsyncFn(&mut Tx, u16) -> Result<T>) -> Vec<T> {
+        let work = &work;
+        join_all((0..count).map(|number| self.write(async move |tx| work(tx, number).await))).await
+    }
+
+    /// How many rows each batch of a sweep removes, until there are none left to remove.
+    pub async fn batches(&self, sweep: impl AsyncFn(&mut Tx) -> Result<usize>) -> Vec<usize> {
+        let mut batches = Vec::new();
+        loop {
+            match self.write(&sweep).await {
+                0 => return batches,
+                removed => batches.push(removed),
+            }
+        }
+    }
+
+    /// Returns once somebody waits for a lock; on PostgreSQL.
+    pub async fn somebody_waits(&self) {
+        let waiting = "SELECT CAST(pid AS text) AS value FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while self.texts(waiting).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The rows of a query with one column `value` of text, read behind the store's back.
@@ -247,6 +281,45 @@ pub fn key(user_id: UserId, seconds: i64) -> ApiKey {
 
 pub fn secret(key_id: KeyId, number: u16) -> Secret {
     Secret { digest: digest(number), key_id, create_time: at(0), expire_time: None }
+}
+
+/// A token that expires a minute after [`NOW`].
+pub fn one_time_token(user_id: UserId, number: u16) -> OneTimeToken {
+    OneTimeToken {
+        digest: digest(number),
+        user_id,
+        email: "Ann@Example.com".to_owned(),
+        create_time: at(0),
+        expire_time: at(60),
+    }
+}
+
+/// A mail that is due so many seconds after [`NOW`].
+pub fn mail(seconds: i64) -> Mail {
+    Mail {
+        id: MailId::generate(at(0)),
+        kind: "verify_email".to_owned(),
+        payload_sealed: Some("v4.local.sealed".to_owned()),
+        attempts: 0,
+        create_time: at(0),
+        due_time: at(seconds),
+        dead_time: None,
+    }
+}
+
+/// An event so many seconds after [`NOW`].
+pub fn event(user_id: UserId, seconds: i64) -> Event {
+    Event {
+        id: EventId::generate(at(seconds)),
+        user_id: Some(user_id),
+        action: Action::SignIn,
+        outcome: Outcome::Failed,
+        session_id: None,
+        key_id: None,
+        ip_address: "2001:db8::1".to_owned(),
+        user_agent: "Mozilla/5.0 (Größe)".to_owned(),
+        create_time: at(seconds),
+    }
 }
 
 /// A digest that no other number has. Its first and last bytes are not text.

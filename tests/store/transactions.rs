@@ -18,7 +18,7 @@ use crate::{
 const SOON: Duration = Duration::from_secs(30);
 
 /// As many transactions as the pool has connections, and more, begin, write and end.
-async fn expect_usable(store: &Store) {
+pub async fn expect_usable(store: &Store) {
     for round in 0..2 {
         let mut open = Vec::new();
         for number in 0..10 {

@@ -77,6 +77,9 @@ on_both! {
         assert!(fixture.write(async |tx| users::set_name(tx, nobody, "x", at(1)).await).await.is_none());
         assert_eq!(fixture.write(async |tx| users::set_password(tx, nobody, &hash, at(1)).await).await, 0);
         assert_eq!(fixture.write(async |tx| users::rehash_password(tx, nobody, &hash).await).await, 0);
+        let new = email("new");
+        assert!(fixture.write(async |tx| users::set_email(tx, nobody, &new, at(1)).await).await.is_none());
+        assert!(fixture.write(async |tx| users::set_email_verified(tx, nobody, at(1)).await).await.is_none());
         assert_eq!(fixture.write(async |tx| users::delete(tx, nobody).await).await, 0);
     }
 }
@@ -113,6 +116,55 @@ on_both! {
         assert_eq!((read.password_hash.unwrap().expose(), read.update_time), ("$argon2id$stronger", at(2)));
 
         same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+    }
+}
+
+on_both! {
+    async fn a_proven_address_is_noted_with_the_time(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (mut ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let mut conn = fixture.conn().await;
+        let verified = fixture.write(async |tx| users::set_email_verified(tx, ann.id, at(3)).await).await;
+        (ann.email_verified_time, ann.update_time) = (Some(at(3)), at(3));
+        same(verified, Some(&ann));
+        same(users::find(&mut conn, ann.id).await.unwrap(), Some(&ann));
+        same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+    }
+}
+
+on_both! {
+    async fn another_address_is_proven_and_the_old_one_is_free(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (mut ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let new = Email::parse("Ann.New@Example.com").unwrap();
+        let changed = fixture.write(async |tx| users::set_email(tx, ann.id, &new, at(3)).await).await;
+        (ann.email, ann.email_normalized) = (new.as_given().to_owned(), new.normalized().to_owned());
+        (ann.email_verified_time, ann.update_time) = (Some(at(3)), at(3));
+        same(changed, Some(&ann));
+        let mut conn = fixture.conn().await;
+        same(users::find_by_email(&mut conn, new.normalized()).await.unwrap(), Some(&ann));
+        assert!(users::find_by_email(&mut conn, email("ann").normalized()).await.unwrap().is_none());
+        same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+        fixture.user("ann").await;
+    }
+}
+
+on_both! {
+    async fn an_address_that_another_account_has_is_a_conflict_in_any_spelling(database: Kind) {
+        // S9
+        let fixture = Fixture::new(database).await;
+        let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        for spelling in ["bob@example.com", "BOB@EXAMPLE.COM"] {
+            let taken = Email::parse(spelling).unwrap();
+            expect_conflict(&fixture.store.tx(async |tx| users::set_email(tx, ann.id, &taken, at(3)).await).await);
+        }
+        let mut conn = fixture.conn().await;
+        same(users::find(&mut conn, ann.id).await.unwrap(), Some(&ann));
+        same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+        // One's own in another spelling is none.
+        let own = Email::parse("ANN@example.com").unwrap();
+        let changed = fixture.write(async |tx| users::set_email(tx, ann.id, &own, at(3)).await).await.unwrap();
+        assert_eq!(changed.email, "ANN@example.com");
     }
 }
 
