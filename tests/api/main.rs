@@ -13,6 +13,7 @@ mod change_email;
 mod change_password;
 mod delete_me;
 mod doors;
+mod ends;
 mod key_changes;
 mod key_pages;
 mod key_usage;
