@@ -30,6 +30,7 @@ mod secrets;
 mod sessions;
 mod signing_keys;
 mod start;
+mod sweep;
 mod throttle;
 mod together;
 mod validate;
