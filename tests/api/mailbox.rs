@@ -75,13 +75,8 @@ impl Server {
             "SELECT kind FROM mails WHERE dead_time IS NULL AND due_time <= {}",
             self.database.time(self.clock.now() + Duration::from_mins(2))
         );
-        for _ in 0..2000 {
-            if self.database.query_text(&due).await.is_empty() {
-                return self.mailbox.unseen(&self.database);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("mails are not sent: {:?}", self.database.query_text(&due).await);
+        self.wait_for_none(&due).await;
+        self.mailbox.unseen(&self.database)
     }
 
     /// The only new mail.

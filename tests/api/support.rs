@@ -5,8 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use countersign::{
     api::pb::{self, auth_service_client::AuthServiceClient, key_service_client::KeyServiceClient},
-    app::App,
+    app::{self, App},
     config::{Config, Faults, Sources},
+    domain::Domain,
+    store::Store,
     types::{Clock, Time},
 };
 use http::{Method, Request, StatusCode};
@@ -42,8 +44,8 @@ pub struct Server {
 
 /// How a service is started.
 pub struct Setup {
-    database: Database,
-    clock: Clock,
+    pub database: Database,
+    pub clock: Clock,
     env: Vec<(String, String)>,
 }
 
@@ -102,6 +104,19 @@ impl Setup {
         let directory = self.database.directory().to_owned();
         let sources = Sources { file: None, env, flags: Vec::new(), cores: 2, terminal: false, directory };
         Config::load(&sources).map(|(config, _)| config)
+    }
+
+    /// The use cases alone, as the command line has them: no door, and nothing is done that is not called.
+    pub async fn domain(&self) -> Domain {
+        app::domain(&self.config(), self.store().await, self.clock.clone()).await.unwrap()
+    }
+
+    /// The tables alone.
+    pub async fn store(&self) -> Store {
+        let config = self.config();
+        let store = app::connect(&config, self.clock.clone()).await.unwrap();
+        app::ready_schema(&config, &store).await.unwrap();
+        store
     }
 
     pub async fn start(self) -> Server {
@@ -271,6 +286,17 @@ impl Server {
     pub async fn revoke_key(&self, access_token: &str, key_id: &str) -> Result<(), Status> {
         let request = pb::RevokeKeyRequest { key_id: key_id.to_owned() };
         self.keys().revoke_key(bearer(access_token, request)).await.map(|_| ())
+    }
+
+    /// Waits until a query for one column of text finds nothing.
+    pub async fn wait_for_none(&self, query: &str) {
+        for _ in 0..2000 {
+            if self.database.query_text(query).await.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("still there: {:?} by {query}", self.database.query_text(query).await);
     }
 
     /// What was written for other replicas to learn, oldest first.
