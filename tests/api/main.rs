@@ -16,6 +16,7 @@ mod delete_me;
 mod doors;
 mod ends;
 mod enumeration;
+mod events;
 mod key_changes;
 mod key_pages;
 mod key_usage;

@@ -80,6 +80,7 @@ on_both! {
         let new = email("new");
         assert!(fixture.write(async |tx| users::set_email(tx, nobody, &new, at(1)).await).await.is_none());
         assert!(fixture.write(async |tx| users::set_email_verified(tx, nobody, at(1)).await).await.is_none());
+        assert_eq!(fixture.write(async |tx| users::set_disabled(tx, nobody, None, at(1)).await).await, 0);
         assert_eq!(fixture.write(async |tx| users::delete(tx, nobody).await).await, 0);
     }
 }
@@ -128,6 +129,21 @@ on_both! {
         (ann.email_verified_time, ann.update_time) = (Some(at(3)), at(3));
         same(verified, Some(&ann));
         same(users::find(&mut conn, ann.id).await.unwrap(), Some(&ann));
+        same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
+    }
+}
+
+on_both! {
+    async fn an_account_is_shut_and_opened_again(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let (mut ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
+        let mut conn = fixture.conn().await;
+        for (disabled_time, now) in [(Some(at(3)), at(4)), (None, at(5))] {
+            let set = fixture.write(async |tx| users::set_disabled(tx, ann.id, disabled_time, now).await).await;
+            assert_eq!(set, 1);
+            (ann.disabled_time, ann.update_time) = (disabled_time, now);
+            same(users::find(&mut conn, ann.id).await.unwrap(), Some(&ann));
+        }
         same(users::find(&mut conn, bob.id).await.unwrap(), Some(&bob));
     }
 }
