@@ -3,7 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod log;
 mod mailbox;
+mod sink;
 mod support;
 mod wire;
 
@@ -21,6 +23,7 @@ mod keys;
 mod login;
 mod logout;
 mod outage;
+mod outbox;
 mod parity;
 mod profile;
 mod refresh;

@@ -1,61 +1,15 @@
 //! What is kept, and what is logged, holds no secret.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex, OnceLock},
-};
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use countersign::api::pb;
 use sha2::{Digest, Sha256};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     common::{Database, Kind},
+    log::Log,
     on_both,
     support::{EMAIL, MASTER_KEY, PASSWORD, Server, bearer},
 };
-
-/// Everything that this process logs, at the lowest level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_writer(log.clone())
-                .with_ansi(false)
-                .init();
-            log
-        })
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// Everything that is in the database, with bytes in lower-case hexadecimal.
 async fn dump(database: &Database) -> String {
