@@ -9,6 +9,8 @@ mod common;
 mod postgres;
 #[path = "cli/trace.rs"]
 mod trace;
+#[path = "cli/user.rs"]
+mod user;
 
 use std::{
     fs,

@@ -31,12 +31,25 @@ pub(crate) async fn create(config: &Config, email: &str, name: &str) -> Result<E
 
 /// Shuts an account, or opens it again, and prints its id.
 pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) -> Result<Exit, Failure> {
+    let whom = Whom::parse(user)?;
     let domain = domain(config).await?;
-    let refused = |error: Error| Failure::Refused(error.to_string());
-    let id = find(&domain, user).await?;
-    let done = if disabled { domain.disable_user(id).await } else { domain.enable_user(id).await };
-    done.map_err(refused)?;
-    print(&id.to_string())
+    let done = async {
+        let id = match whom {
+            Whom::Id(id) => id,
+            Whom::Address(email) => domain.find_user(&email).await?.id,
+        };
+        if disabled {
+            domain.disable_user(id).await?;
+        } else {
+            domain.enable_user(id).await?;
+        }
+        Ok(id)
+    };
+    match done.await {
+        Ok(id) => print(&id.to_string()),
+        Err(Error::NotFound(_)) => Err(Failure::Refused("there is no such user".to_owned())),
+        Err(error) => Err(Failure::Refused(error.to_string())),
+    }
 }
 
 /// The use cases, straight on the database.
@@ -47,15 +60,18 @@ async fn domain(config: &Config) -> Result<Domain, Failure> {
 }
 
 /// Whom an argument means.
-async fn find(domain: &Domain, user: &str) -> Result<UserId, Failure> {
-    if let Ok(id) = user.parse() {
-        return Ok(id);
+enum Whom {
+    Id(UserId),
+    Address(Email),
+}
+
+impl Whom {
+    fn parse(user: &str) -> Result<Self, Failure> {
+        let address = || Email::parse(user).map(Self::Address);
+        user.parse().map(Self::Id).or_else(|_| address()).map_err(|_| {
+            Failure::Usage(format!("{user:?} is neither a user's id (usr_…) nor an e-mail address"))
+        })
     }
-    let email = Email::parse(user).map_err(|_| {
-        Failure::Usage(format!("{user} is neither a user's id (usr_…) nor an e-mail address"))
-    })?;
-    let found = domain.find_user(&email).await.map_err(|error| Failure::Refused(error.to_string()))?;
-    Ok(found.id)
 }
 
 /// From a terminal without an echo, else the first line.

@@ -106,25 +106,25 @@ impl Domain {
 
     /// Sends what is due, and says whether there may be more.
     pub async fn deliver_mails(&self) -> Result<bool> {
-        let claimed = self.claim_mails().await?;
-        let more = claimed.len() == usize::try_from(AT_ONCE).unwrap_or_default();
-        join_all(claimed.into_iter().map(|mail| self.deliver(mail))).await;
-        Ok(more)
-    }
-
-    /// Of several replicas that see the same mail one gets it.
-    async fn claim_mails(&self) -> Result<Vec<Mail>> {
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
         let due = mails::list_due(&mut conn, now, AT_ONCE).await?;
         drop(conn);
         if due.is_empty() {
-            return Ok(due);
+            return Ok(false);
         }
+        let claimed = self.claim(&due).await?;
+        join_all(claimed.into_iter().map(|mail| self.deliver(mail))).await;
+        // Also when another replica was faster with these.
+        Ok(due.len() == usize::try_from(AT_ONCE).unwrap_or_default())
+    }
+
+    /// Of several replicas that see the same mail one gets it.
+    async fn claim(&self, due: &[Mail]) -> Result<Vec<Mail>> {
         let claimed = self.store.tx(async |tx| {
             let now = tx.now().await?;
             let mut claimed = Vec::new();
-            for mail in &due {
+            for mail in due {
                 claimed.extend(mails::claim(tx, mail, now + LEASE).await?);
             }
             Ok(claimed)

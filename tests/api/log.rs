@@ -1,4 +1,4 @@
-//! What the process logs.
+//! What this process logs.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything that this process logs, at the lowest level.
+/// Everything that it logs, at the lowest level, all its tests together.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -17,7 +17,7 @@ pub struct Mail {
 }
 
 impl Mail {
-    fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let mail = parse_mail(bytes).unwrap();
         let header = |name| mail.headers.get_first_value(name).unwrap();
         let part = |mimetype: &str| {
@@ -55,7 +55,7 @@ pub struct Mailbox(Mutex<HashSet<PathBuf>>);
 
 impl Mailbox {
     /// Those that were delivered since it was last asked.
-    fn unseen(&self, database: &Database) -> Vec<Mail> {
+    pub fn unseen(&self, database: &Database) -> Vec<Mail> {
         let mut seen = self.0.lock().unwrap();
         let Ok(files) = fs::read_dir(database.directory().join("mail")) else { return Vec::new() };
         let mut files: Vec<_> = files

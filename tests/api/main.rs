@@ -5,6 +5,7 @@
 mod common;
 mod log;
 mod mailbox;
+mod sink;
 mod support;
 mod wire;
 
@@ -24,6 +25,7 @@ mod keys;
 mod login;
 mod logout;
 mod outage;
+mod outbox;
 mod parity;
 mod profile;
 mod refresh;

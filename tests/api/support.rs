@@ -7,9 +7,9 @@ use countersign::{
     api::pb::{self, auth_service_client::AuthServiceClient, key_service_client::KeyServiceClient},
     app::{self, App},
     config::{Config, Faults, Sources},
-    domain::Domain,
+    domain::{Domain, NewAccount},
     store::Store,
-    types::{Clock, Time},
+    types::{Clock, DisplayName, Email, Password, Time},
 };
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -340,6 +340,15 @@ impl Server {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let (parts, body) = client.request(request).await.expect("an answer").into_parts();
         http::Response::from_parts(parts, body.collect().await.expect("a whole answer").to_bytes())
+    }
+}
+
+/// What an account is made of, for the use cases: this address, and `PASSWORD`.
+pub fn account(email: &str) -> NewAccount {
+    NewAccount {
+        email: Email::parse(email).unwrap(),
+        password: Password::parse(PASSWORD).unwrap(),
+        name: DisplayName::parse("").unwrap(),
     }
 }
 

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::NewAccount,
     store::{
         mails::{self, Mail},
         refresh_tokens::{self, RefreshToken},
         sessions::{self, Session},
     },
-    types::{Digest, DisplayName, Email, MailId, Password, SessionId, random},
+    types::{Digest, MailId, SessionId, random},
 };
 use tonic::Code;
 
 use crate::{
     common::{Database, Kind},
     on_both,
-    support::{EMAIL, PASSWORD, Server, Setup, expect_status, reason},
+    support::{EMAIL, PASSWORD, Server, Setup, account, expect_status, reason},
 };
 
 const HOUR: u64 = 60 * 60;
@@ -150,12 +149,7 @@ on_both! {
         let setup = Setup::new(database).await;
         let (domain, store) = (setup.domain().await, setup.store().await);
         let database = &setup.database;
-        let account = NewAccount {
-            email: Email::parse(EMAIL).unwrap(),
-            password: Password::parse(PASSWORD).unwrap(),
-            name: DisplayName::parse("").unwrap(),
-        };
-        let user_id = domain.create_user(account).await.unwrap().id;
+        let user_id = domain.create_user(account(EMAIL)).await.unwrap().id;
         let written = store.tx(async |tx| {
             for number in 0..1201_u32 {
                 let now = setup.clock.now() + Duration::from_millis(number.into());
