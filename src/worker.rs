@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,10 @@ const SWEEP: Duration = Duration::from_mins(1);
 
 /// How often mails are looked for that another replica has written, or that are due again.
 const MAIL_POLL: Duration = Duration::from_secs(1);
+
+/// Mails that are sent at once; and how long the last ones may take, which is as long as sending one may.
+const MAILS_AT_ONCE: usize = 8;
+const LAST_MAILS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -49,42 +54,35 @@ pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
     }
 }
 
-/// Sends mails until `stopped`: at once those that this replica has written, soon those that others have, or that are due
-/// again. What is being sent then has some seconds to be accepted.
-pub async fn deliver_mails(domain: Arc<Domain>, stopped: CancellationToken) {
-    let work = async {
-        let mut ticks = ticks(MAIL_POLL);
-        let mut failing = false;
-        loop {
-            let next = async {
-                tokio::select! { _ = ticks.tick() => {}, () = domain.mail_written() => {} }
-            };
-            if stopped.run_until_cancelled(next).await.is_none() {
-                return;
-            }
-            while let Some(round) = unless(&stopped, domain.deliver_mails()).await {
-                // Once for each time that the database goes away.
-                match &round {
-                    Err(error) if !failing => tracing::warn!(cause = ?error, "mails are not read"),
-                    _ => {}
-                }
-                failing = round.is_err();
-                if !matches!(round, Ok(true)) {
-                    break;
-                }
-            }
+/// Sends mails until `stopping`: at once those that this replica has written, soon those that others have, or that are due
+/// again. What is being sent then has its time to be accepted: cut off it might be sent twice.
+pub async fn deliver_mails(domain: Arc<Domain>, stopping: CancellationToken) {
+    let mut sending = JoinSet::new();
+    let mut ticks = ticks(MAIL_POLL);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            _ = ticks.tick() => {}
+            () = domain.mail_written() => {}
+            // There is room for one more.
+            Some(_) = sending.join_next() => {}
         }
-    };
-    let late = async {
-        stopped.cancelled().await;
-        sleep(LAST_TIMEOUT).await;
-    };
-    tokio::select! { () = work => {}, () = late => {} }
-}
-
-/// Does it, unless `stopped` already.
-async fn unless<T>(stopped: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
-    if stopped.is_cancelled() { None } else { Some(work.await) }
+        let claimed = match MAILS_AT_ONCE - sending.len() {
+            0 => continue,
+            room => domain.claim_mails(room).await,
+        };
+        // Once for each time that the database goes away.
+        if let (Err(error), false) = (&claimed, failing) {
+            tracing::warn!(cause = ?error, "mails are not read");
+        }
+        failing = claimed.is_err();
+        for mail in claimed.unwrap_or_default() {
+            sending.spawn(Arc::clone(&domain).deliver(mail));
+        }
+    }
+    // What is cut off after that was written down as unsent, or will be taken for it.
+    let _ = timeout(LAST_MAILS_TIMEOUT, sending.join_all()).await;
 }
 
 /// Removes what is over, until `stopped`.

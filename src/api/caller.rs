@@ -4,7 +4,10 @@
 //! the hot path, which needs no caller, then pays nothing for it. Whether the credential is worth anything is
 //! `domain::access`'s to say; [`Callers`] asks it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use tonic::{Request, metadata::MetadataMap};
@@ -78,17 +81,26 @@ impl TrustedProxies {
     /// trusted proxy's. What stands to the left of it, its sender may have made up.
     fn client(&self, peer: IpAddr, metadata: &MetadataMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        let forwarded: Vec<_> =
-            metadata.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
-        let mut hops = forwarded.iter().flat_map(|value| value.split(',')).map(str::trim).rev();
+        let values: Vec<_> = metadata.get_all("x-forwarded-for").iter().collect();
+        // By bytes: what a client sent, and no text at all, stands before what its proxy appended.
+        let mut hops =
+            values.iter().flat_map(|value| value.as_encoded_bytes().split(|byte| *byte == b',')).rev();
         while self.trust(client) {
-            match hops.next().map(str::parse::<IpAddr>) {
-                Some(Ok(hop)) => client = hop.to_canonical(),
-                Some(Err(_)) | None => break,
+            match hops.next().map(parse_hop) {
+                Some(Some(hop)) => client = hop.to_canonical(),
+                Some(None) | None => break,
             }
         }
         client
     }
+}
+
+/// An address; some proxies append a port.
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(hop).ok()?.trim();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
 /// Of this machine, or of a network that is not the internet: RFC 1918, 3927, 4193, 4291 and 6598.

@@ -28,6 +28,19 @@ pub(super) fn mailer(config: &Config) -> Result<Mailer, StartError> {
     Mailer::new(&settings).map_err(|mail::StartError { key, problem }| StartError::Config { key, problem })
 }
 
+/// Warns the operator, at the start of a service, of mails that can be read and of links that lead nowhere.
+pub(super) fn warn(config: &Config, mailer: &Mailer) {
+    mailer.warn();
+    let mail = &config.mail;
+    let own = [&mail.verify_url, &mail.reset_url, &mail.change_email_url];
+    if !mail.pages && own.iter().any(|url| url.is_none()) {
+        tracing::warn!(
+            "mail.pages is off, so set mail.verify_url, mail.reset_url and mail.change_email_url: without them links in \
+             mails lead nowhere"
+        );
+    }
+}
+
 /// The links, by default to the built-in pages.
 pub(super) fn links(config: &Config) -> Links {
     let public_url = &config.server.public_url;

@@ -107,7 +107,7 @@ impl App {
         let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
         let domain = Arc::new(domain(config, store, clock).await?);
-        domain.mailer().warn();
+        mail::warn(config, domain.mailer());
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
         let draining = CancellationToken::new();
@@ -130,7 +130,7 @@ impl App {
         let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
-        let post = tokio::spawn(worker::deliver_mails(domain.clone(), stopped.clone()));
+        let post = tokio::spawn(worker::deliver_mails(domain.clone(), stopping.clone()));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async move {

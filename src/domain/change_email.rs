@@ -11,7 +11,7 @@ use crate::{
     store::{
         self,
         one_time_tokens::{self, Purpose},
-        password_failures,
+        password_failures, sessions,
         users::{self, User},
     },
     types::{Email, Invalid, Password, event::Action},
@@ -27,29 +27,39 @@ impl Domain {
         password: Option<Password>,
     ) -> Result<()> {
         // That an address is taken is told here as by a registration, and counts like it (S12).
-        self.check_address(&caller.client).await?;
+        let asked = self.ask_for_change(caller, new, password);
+        self.limit_probing(&caller.client, asked).await
+    }
+
+    async fn ask_for_change(&self, caller: &SignedIn, new: &Email, password: Option<Password>) -> Result<()> {
         let verified = self.confirm_caller(caller, password, Action::RequestEmailChange).await?;
         if verified.user.email_normalized == new.normalized() {
             return Err(Error::field("new_email", Invalid::new("this is the account's address already")));
         }
-        if users::find_by_email(&mut self.store.conn().await?, new.normalized()).await?.is_some() {
-            self.count_address_failure(&caller.client).await?;
-            return Err(Error::EmailAlreadyRegistered);
-        }
+        let deed = caller.did(Action::RequestEmailChange);
+        // That it was refused has to be committed, so within the transaction it is no error.
         let requested = self.store.tx(async |tx| {
             let user = verified.lock(tx).await?;
+            // The session may have ended while the password was compared.
+            sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let now = tx.now().await?;
+            if users::find_by_email(tx, new.normalized()).await?.is_some() {
+                deed.but_failed().record(tx, &caller.client).await?;
+                return Ok(Err(Error::EmailAlreadyRegistered));
+            }
             let mails = self.settings.throttle.of_mails(CountedMail::ChangeEmail, new.normalized());
             if !mails.admit(tx, now).await? {
-                return Ok(());
+                deed.but_failed().record(tx, &caller.client).await?;
+                return Ok(Ok(()));
             }
-            let link = self.new_link(tx, &user, Purpose::ChangeEmail, new.as_given()).await?;
+            let (link, _token) = self.new_link(tx, &user, Purpose::ChangeEmail, new.as_given()).await?;
             self.post(tx, new.as_given().to_owned(), Content::ConfirmEmailChange(link)).await?;
             let notice = NewAddress { new_email: new.as_given().to_owned() };
-            self.post(tx, user.email, Content::EmailChangeRequested(notice)).await?;
-            caller.did(Action::RequestEmailChange).record(tx, &caller.client).await
+            self.post_notice(tx, &user, Content::EmailChangeRequested(notice)).await?;
+            deed.record(tx, &caller.client).await?;
+            Ok::<_, Error>(Ok(()))
         });
-        requested.await
+        requested.await?
     }
 
     /// Gives the account its new address, which the mailed token proves. What was mailed to the old one is void (S39).
@@ -66,7 +76,7 @@ impl Domain {
             // Whoever guessed at the address before guessed at no account.
             password_failures::clear(tx, throttle::account(new.normalized())).await?;
             let notice = NewAddress { new_email: user.email.clone() };
-            self.post(tx, before.email, Content::EmailChanged(notice)).await?;
+            self.post_notice(tx, &before, Content::EmailChanged(notice)).await?;
             Deed::done(Action::ChangeEmail).to(user.id).record(tx, client).await?;
             Ok(user)
         });

@@ -28,7 +28,7 @@ impl Domain {
             users::set_password(tx, user.id, &hash, now).await?;
             one_time_tokens::void(tx, user.id, &[Purpose::ResetPassword, Purpose::ChangeEmail]).await?;
             self.end_all_sessions(tx, user.id, Some(caller.session_id), now).await?;
-            self.post(tx, user.email, Content::PasswordChanged).await?;
+            self.post_notice(tx, &user, Content::PasswordChanged).await?;
             caller.did(Action::ChangePassword).record(tx, &caller.client).await
         });
         changed.await

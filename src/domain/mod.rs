@@ -4,6 +4,7 @@
 //! calls it with values that are already parsed; `worker` enters here, too.
 
 pub mod access;
+mod asked;
 mod audit;
 mod change_email;
 mod change_password;

@@ -13,7 +13,7 @@ use crate::{
         one_time_tokens::{self, OneTimeToken, Purpose},
         users::{self, User},
     },
-    types::Time,
+    types::{Digest, Time},
 };
 
 /// Where the links of mails lead, with `{token}` for the token. From configuration, never from a request's `Host` (S40).
@@ -46,7 +46,7 @@ const fn lifetime(purpose: Purpose) -> (Duration, &'static str) {
 }
 
 impl Domain {
-    /// Makes a token that is to be mailed to `email`, and the link with it; an older one for the same purpose is void (S39).
+    /// Makes a token that is to be mailed to `email`: the link with it, and its digest. An older one for the same purpose is void (S39).
     /// The transaction holds the user's row.
     pub(super) async fn new_link(
         &self,
@@ -54,7 +54,7 @@ impl Domain {
         user: &User,
         purpose: Purpose,
         email: &str,
-    ) -> Result<Link> {
+    ) -> Result<(Link, Digest)> {
         let token = opaque::new_one_time_token();
         let (lifetime, valid_for) = lifetime(purpose);
         let now = tx.now().await?;
@@ -67,7 +67,7 @@ impl Domain {
         };
         one_time_tokens::insert(tx, purpose, &row).await?;
         let link = self.settings.links.of(purpose).replace("{token}", token.expose_secret());
-        Ok(Link { link, valid_for: valid_for.to_owned() })
+        Ok((Link { link, valid_for: valid_for.to_owned() }, row.digest))
     }
 
     /// Uses a token up, and locks the account that it is for.

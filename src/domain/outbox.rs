@@ -1,27 +1,24 @@
 //! The outbox: a mail is written down in the transaction of what caused it, and sent by [`crate::worker`], again and again
-//! until it is accepted or too old. Its content is sealed while it waits (S37).
+//! until it is accepted or too old. Its content is sealed while it waits (S37). What is asked for by address alone is
+//! `asked`'s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::{Client, Domain, Error, Result, audit::Deed, throttle::CountedMail};
+use super::{Domain, Error, Result, asked::Asked, throttle::CountedMail};
 use crate::{
     crypto::MasterKey,
     mail::{Content, Letter},
     store::{
         Tx,
         mails::{self, Mail},
-        one_time_tokens::Purpose,
-        users,
+        users::User,
     },
-    types::{MailId, event::Action},
+    types::MailId,
 };
 
-/// Mails that are claimed, and sent, at once.
-const AT_ONCE: i64 = 8;
 /// How long a claim holds: longer than sending may take, and asking the database before and after.
 const LEASE: Duration = Duration::from_mins(2);
 /// How long after the first try comes the second; each further wait is twice as long.
@@ -33,25 +30,17 @@ const MARK_RETRY: Duration = Duration::from_secs(1);
 
 /// What is sealed of a mail that waits.
 #[derive(Serialize, Deserialize)]
-enum Payload {
+pub(super) enum Payload {
     /// A whole letter.
     Letter(Letter),
-    /// Somebody asked for a mail to an address. Whether it has an account is looked up when the mail is sent, so that asking
-    /// costs the same either way (S15).
-    Asked { what: Asked, email: String, client: Client },
-}
-
-/// What can be asked for by whoever knows an address.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) enum Asked {
-    VerifyEmail,
-    ResetPassword,
+    /// Somebody asked for one.
+    Asked(Asked),
 }
 
 /// What has become of a mail.
 enum Sent {
     Accepted,
-    /// There is nobody to send it to.
+    /// There is nobody to send it to, and it is gone.
     Unwanted,
     /// Why not, for the log.
     Not(String),
@@ -64,24 +53,17 @@ impl Domain {
         self.write(tx, kind, &Payload::Letter(Letter { to, content })).await
     }
 
-    /// Writes down that somebody asked for a mail to an address, as it is compared, unless there were too many (S13).
-    pub(super) async fn ask_for_mail(&self, what: Asked, email: &str, client: &Client) -> Result<()> {
-        let (counted, kind) = match what {
-            Asked::VerifyEmail => (CountedMail::VerifyEmail, "verify_email"),
-            Asked::ResetPassword => (CountedMail::ResetPassword, "reset_password"),
-        };
-        let payload = Payload::Asked { what, email: email.to_owned(), client: client.clone() };
-        let asked = self.store.tx(async |tx| {
-            let now = tx.now().await?;
-            if self.settings.throttle.of_mails(counted, email).admit(tx, now).await? {
-                self.write(tx, kind, &payload).await?;
-            }
-            Ok(())
-        });
-        asked.await
+    /// Writes a notice to an account's owner down (S42).
+    pub(super) async fn post_notice(&self, tx: &mut Tx, user: &User, content: Content) -> Result<()> {
+        let now = tx.now().await?;
+        let counted = self.settings.throttle.of_mails(CountedMail::UnprovenNotice, &user.email_normalized);
+        if user.email_verified_time.is_some() || counted.admit(tx, now).await? {
+            self.post(tx, user.email.clone(), content).await?;
+        }
+        Ok(())
     }
 
-    async fn write(&self, tx: &mut Tx, kind: &str, payload: &Payload) -> Result<()> {
+    pub(super) async fn write(&self, tx: &mut Tx, kind: &str, payload: &Payload) -> Result<()> {
         let now = tx.now().await?;
         let id = MailId::generate(now);
         let mail = Mail {
@@ -99,52 +81,66 @@ impl Domain {
         Ok(())
     }
 
+    /// Replaces what a claimed mail says.
+    pub(super) async fn rewrite(&self, tx: &mut Tx, mail: &Mail, payload: &Payload) -> Result<()> {
+        if mails::set_payload(tx, mail, &seal(&self.master_key, mail.id, payload)?).await? {
+            return Ok(());
+        }
+        // The claim ran out, and another replica has the mail.
+        Err(Error::Internal("the claim on the mail is over".into()))
+    }
+
     /// Resolves when this replica has written a mail down.
     pub async fn mail_written(&self) {
         self.mail_due.notified().await;
     }
 
-    /// Sends what is due, and says whether there may be more.
-    pub async fn deliver_mails(&self) -> Result<bool> {
-        let mut conn = self.store.conn().await?;
-        let now = conn.now().await?;
-        let due = mails::list_due(&mut conn, now, AT_ONCE).await?;
-        drop(conn);
-        if due.is_empty() {
-            return Ok(false);
-        }
-        let claimed = self.claim(&due).await?;
-        join_all(claimed.into_iter().map(|mail| self.deliver(mail))).await;
-        // Also when another replica was faster with these.
-        Ok(due.len() == usize::try_from(AT_ONCE).unwrap_or_default())
-    }
-
-    /// Of several replicas that see the same mail one gets it.
-    async fn claim(&self, due: &[Mail]) -> Result<Vec<Mail>> {
-        let claimed = self.store.tx(async |tx| {
-            let now = tx.now().await?;
-            let mut claimed = Vec::new();
-            for mail in due {
-                claimed.extend(mails::claim(tx, mail, now + LEASE).await?);
+    /// Claims up to `limit` of the mails that are due, for [`Self::deliver`]. Of several replicas that see the same mail one
+    /// gets it.
+    pub async fn claim_mails(&self, limit: usize) -> Result<Vec<Mail>> {
+        loop {
+            let mut conn = self.store.conn().await?;
+            let now = conn.now().await?;
+            let due = mails::list_due(&mut conn, now, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+            drop(conn);
+            if due.is_empty() {
+                return Ok(due);
             }
-            Ok(claimed)
-        });
-        claimed.await
+            let claimed = self.store.tx(async |tx| {
+                let now = tx.now().await?;
+                let mut claimed = Vec::new();
+                for mail in &due {
+                    claimed.extend(mails::claim(tx, mail, now + LEASE).await?);
+                }
+                Ok::<_, Error>(claimed)
+            });
+            let claimed = claimed.await?;
+            // Another replica was faster with all of these: there may be more.
+            if !claimed.is_empty() {
+                return Ok(claimed);
+            }
+        }
     }
 
-    async fn deliver(&self, mail: Mail) {
-        let sent = self.send(&mail).await.unwrap_or_else(|error| Sent::Not(error.to_string()));
+    /// Sends a claimed mail, and writes down what has become of it.
+    pub async fn deliver(self: Arc<Self>, mail: Mail) {
+        // A task of its own: a panic is one mail's failure, not the end of all mail.
+        let task = tokio::spawn({
+            let (domain, mail) = (Arc::clone(&self), mail.clone());
+            async move { domain.send(&mail).await }
+        });
+        let sent = match task.await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(error)) => Sent::Not(error.to_string()),
+            Err(panic) => Sent::Not(panic.to_string()),
+        };
         let (mail_id, kind, attempts) = (mail.id, mail.kind.as_str(), mail.attempts);
         if let Sent::Not(cause) = &sent {
             tracing::warn!(%mail_id, kind, attempts, cause, "mail not sent");
         }
-        // As long as nobody else takes the mail for unsent.
-        let until = Instant::now() + LEASE;
+        // Until it is known, another replica may take the mail for unsent when the claim is over.
         while let Err(error) = self.mark(&mail, &sent).await {
             tracing::warn!(%mail_id, kind, cause = ?error, "the outcome of a mail was not written down");
-            if Instant::now() + MARK_RETRY > until {
-                return;
-            }
             sleep(MARK_RETRY).await;
         }
         if matches!(sent, Sent::Accepted) {
@@ -153,17 +149,14 @@ impl Domain {
     }
 
     async fn send(&self, mail: &Mail) -> Result<Sent> {
-        let payload =
-            mail.payload_sealed.as_deref().and_then(|sealed| open(&self.master_key, mail.id, sealed));
-        let letter = match payload {
+        let sealed = mail.payload_sealed.as_deref();
+        let letter = match sealed.and_then(|sealed| open(&self.master_key, mail.id, sealed)) {
             None => return Ok(Sent::Not("the mail does not open under the master key".to_owned())),
             Some(Payload::Letter(letter)) => letter,
-            Some(Payload::Asked { what, email, client }) => {
-                match self.answer(mail, what, &email, &client).await? {
-                    Some(letter) => letter,
-                    None => return Ok(Sent::Unwanted),
-                }
-            }
+            Some(Payload::Asked(asked)) => match self.answer(mail, asked).await? {
+                Some(letter) => letter,
+                None => return Ok(Sent::Unwanted),
+            },
         };
         Ok(match self.mailer.send(mail.id, &letter, self.clock.now()).await {
             Ok(()) => Sent::Accepted,
@@ -171,57 +164,20 @@ impl Domain {
         })
     }
 
-    /// The letter to who asked for it, if the address has an account that it is for. From now on the mail is that letter.
-    async fn answer(&self, mail: &Mail, what: Asked, email: &str, client: &Client) -> Result<Option<Letter>> {
-        let letter = self.store.tx(async |tx| {
-            let Some(found) = users::find_by_email(tx, email).await? else { return Ok(None) };
-            let Some(user) = users::lock(tx, found.id).await? else { return Ok(None) };
-            let wanted = match what {
-                Asked::VerifyEmail => user.email_verified_time.is_none(),
-                Asked::ResetPassword => true,
-            };
-            if !wanted || user.disabled_time.is_some() || user.email_normalized != email {
-                return Ok(None);
-            }
-            let (purpose, action) = match what {
-                Asked::VerifyEmail => (Purpose::VerifyEmail, Action::RequestVerification),
-                Asked::ResetPassword => (Purpose::ResetPassword, Action::RequestPasswordReset),
-            };
-            let link = self.new_link(tx, &user, purpose, &user.email).await?;
-            let content = match what {
-                Asked::VerifyEmail => Content::VerifyEmail(link),
-                Asked::ResetPassword => Content::ResetPassword(link),
-            };
-            let letter = Letter { to: user.email, content };
-            let sealed = seal(&self.master_key, mail.id, &Payload::Letter(letter.clone()))?;
-            if !mails::set_payload(tx, mail, &sealed).await? {
-                // The claim ran out, and another replica has the mail.
-                return Err(Error::Internal("the claim on the mail is over".into()));
-            }
-            Deed::done(action).to(user.id).record(tx, client).await?;
-            Ok(Some(letter))
-        });
-        letter.await
-    }
-
-    /// Writes down what has become of a mail.
     async fn mark(&self, mail: &Mail, sent: &Sent) -> Result<()> {
+        if matches!(sent, Sent::Unwanted) {
+            return Ok(());
+        }
         let marked = self.store.tx(async |tx| {
             let now = tx.now().await?;
             let last = mail.create_time + MAX_AGE;
-            match sent {
-                Sent::Accepted | Sent::Unwanted => {
-                    mails::delete(tx, mail.id).await?;
-                }
-                Sent::Not(_) if now < last => {
-                    mails::postpone(tx, mail, (now + retry_delay(mail.attempts)).min(last)).await?;
-                }
-                Sent::Not(_) => {
-                    if mails::bury(tx, mail, now).await? {
-                        let (mail_id, kind, attempts) = (mail.id, mail.kind.clone(), mail.attempts);
-                        tx.after_commit(move || tracing::error!(%mail_id, kind, attempts, "mail given up"));
-                    }
-                }
+            if matches!(sent, Sent::Accepted) {
+                mails::delete(tx, mail.id).await?;
+            } else if now < last {
+                mails::postpone(tx, mail, (now + retry_delay(mail.attempts)).min(last)).await?;
+            } else if mails::bury(tx, mail, now).await? {
+                let (mail_id, kind, attempts) = (mail.id, mail.kind.clone(), mail.attempts);
+                tx.after_commit(move || tracing::error!(%mail_id, kind, attempts, "mail given up"));
             }
             Ok(())
         });

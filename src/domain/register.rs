@@ -3,11 +3,11 @@
 use super::{
     Client, Domain, Error, Issued, Result,
     audit::{Deed, note_refusal},
-    password_policy,
+    password_policy, throttle,
 };
 use crate::{
     store::{
-        self, Tx,
+        self, Tx, password_failures,
         users::{self, User},
     },
     types::{DisplayName, Email, Password, UserId, event::Action, password::PasswordHash},
@@ -37,15 +37,11 @@ impl Domain {
     /// Registers a person, where registration is open, mails a link to prove the address with, and signs them in if that
     /// need not be proven first.
     pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Registered> {
-        if !self.settings.registration_open {
-            return Err(Error::RegistrationClosed);
-        }
-        self.check_address(client).await?;
-        let registered = self.make_account(&new, client).await;
-        // It told that there is such an account (S12).
-        if let Err(Error::EmailAlreadyRegistered) = registered {
-            self.count_address_failure(client).await?;
-        }
+        let registered = if self.settings.registration_open {
+            self.limit_probing(client, self.make_account(&new, client)).await
+        } else {
+            Err(Error::RegistrationClosed)
+        };
         note_refusal(registered, Action::Register, client)
     }
 
@@ -102,9 +98,12 @@ impl Domain {
             update_time: now,
         };
         match users::insert(tx, &user).await {
-            Ok(()) => Ok(user),
-            Err(store::Error::Conflict) => Err(Error::EmailAlreadyRegistered),
-            Err(error) => Err(error.into()),
+            Ok(()) => {}
+            Err(store::Error::Conflict) => return Err(Error::EmailAlreadyRegistered),
+            Err(error) => return Err(error.into()),
         }
+        // Whoever guessed at the address before guessed at no account.
+        password_failures::clear(tx, throttle::account(&user.email_normalized)).await?;
+        Ok(user)
     }
 }

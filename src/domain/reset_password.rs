@@ -2,8 +2,8 @@
 
 use super::{
     Client, Domain, Error, Result,
+    asked::Wanted,
     audit::{Deed, note_refusal},
-    outbox::Asked,
     password_policy, throttle,
 };
 use crate::{
@@ -19,7 +19,7 @@ impl Domain {
     /// Asks for a link. The answer and its time do not tell whether the address has an account (S14, S15), and locking does
     /// not stand in its way (S11).
     pub async fn forgot_password(&self, email: &Email, client: &Client) -> Result<()> {
-        self.ask_for_mail(Asked::ResetPassword, email.normalized(), client).await
+        self.ask_for_mail(Wanted::ResetPassword, email.normalized(), client).await
     }
 
     /// Sets a new password by a mailed token, ends every session (S21) and signs nobody in (S41). Where it is the first proof
@@ -46,7 +46,7 @@ impl Domain {
                 Some(_) => Content::PasswordChanged,
                 None => Content::SignInMethodChanged(Change { change: "A password was added.".to_owned() }),
             };
-            self.post(tx, user.email, content).await?;
+            self.post_notice(tx, &user, content).await?;
             Deed::done(Action::ResetPassword).to(user.id).record(tx, client).await
         });
         note_refusal(reset.await, Action::ResetPassword, client)

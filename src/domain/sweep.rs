@@ -27,10 +27,10 @@ enum Sweep {
 }
 
 impl Domain {
-    /// Removes what is over, everywhere. Says how many rows went.
+    /// Removes what is over, everywhere, and says how many rows went. Where a table is busy the others are swept all the same.
     pub async fn sweep(&self) -> Result<usize> {
         use Sweep as S;
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
         for table in [
             S::Sessions,
             S::OneTimeTokens,
@@ -41,14 +41,19 @@ impl Domain {
             S::Changes,
         ] {
             loop {
-                let batch = self.sweep_batch(table).await?;
-                removed += batch;
-                if batch < usize::try_from(BATCH).unwrap_or_default() {
-                    break;
+                match self.sweep_batch(table).await {
+                    Ok(batch) => {
+                        removed += batch;
+                        if batch == usize::try_from(BATCH).unwrap_or_default() {
+                            continue;
+                        }
+                    }
+                    Err(error) => failed = Some(error),
                 }
+                break;
             }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 
     async fn sweep_batch(&self, table: Sweep) -> Result<usize> {

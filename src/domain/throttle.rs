@@ -13,12 +13,14 @@ use crate::{
 /// The first wait after too many wrong passwords (S8).
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 
-/// Mails that are counted (S13); notices are not.
+/// Mails that are counted (S13). Notices are not, but for those to an address that nobody has proven: whoever registered a
+/// stranger's must not be able to flood it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CountedMail {
     VerifyEmail,
     ResetPassword,
     ChangeEmail,
+    UnprovenNotice,
 }
 
 impl Throttle {
@@ -67,25 +69,30 @@ impl Throttle {
 }
 
 impl Domain {
-    /// Refuses a client whose address had too many failures (S12).
-    pub(super) async fn check_address(&self, client: &Client) -> Result<()> {
-        let Some(window) = self.settings.throttle.of_address(client) else { return Ok(()) };
+    /// Does what may tell that an address has an account, unless the client's address was told so too often (S12). Calls of one
+    /// address take turns, so that many at once do not get further than one after the other.
+    pub(super) async fn limit_probing<T>(
+        &self,
+        client: &Client,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let Some(window) = self.settings.throttle.of_address(client) else { return work.await };
+        let _turn = self.address_turns.take(window.key).await;
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
-        match window.wait(&mut conn, now).await? {
-            Some(retry_after) => Err(Error::TooManyAttempts { retry_after }),
-            None => Ok(()),
+        if let Some(retry_after) = window.wait(&mut conn, now).await? {
+            return Err(Error::TooManyAttempts { retry_after });
         }
-    }
-
-    /// Counts a failure of a client's address (S12).
-    pub(super) async fn count_address_failure(&self, client: &Client) -> Result<()> {
-        let Some(window) = self.settings.throttle.of_address(client) else { return Ok(()) };
-        let counted = self.store.tx(async |tx| {
-            let now = tx.now().await?;
-            window.count(tx, now).await
-        });
-        counted.await
+        drop(conn);
+        let done = work.await;
+        if let Err(Error::EmailAlreadyRegistered) = done {
+            let counted = self.store.tx(async |tx| {
+                let now = tx.now().await?;
+                window.count(tx, now).await
+            });
+            counted.await?;
+        }
+        done
     }
 }
 

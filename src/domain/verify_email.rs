@@ -2,8 +2,8 @@
 
 use super::{
     Client, Domain, Error, Result,
+    asked::Wanted,
     audit::{Deed, note_refusal},
-    outbox::Asked,
     throttle::CountedMail,
 };
 use crate::{
@@ -32,7 +32,7 @@ impl Domain {
 
     /// Asks for another link. The answer and its time do not tell whether the address has an account (S14, S15).
     pub async fn resend_verification(&self, email: &Email, client: &Client) -> Result<()> {
-        self.ask_for_mail(Asked::VerifyEmail, email.normalized(), client).await
+        self.ask_for_mail(Wanted::VerifyEmail, email.normalized(), client).await
     }
 
     /// Mails the link to a new account.
@@ -40,7 +40,7 @@ impl Domain {
         let now = tx.now().await?;
         let mails = self.settings.throttle.of_mails(CountedMail::VerifyEmail, &user.email_normalized);
         if mails.admit(tx, now).await? {
-            let link = self.new_link(tx, user, Purpose::VerifyEmail, &user.email).await?;
+            let (link, _token) = self.new_link(tx, user, Purpose::VerifyEmail, &user.email).await?;
             self.post(tx, user.email.clone(), Content::VerifyEmail(link)).await?;
         }
         Ok(())

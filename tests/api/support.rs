@@ -1,6 +1,6 @@
 //! The real service on a free port, and clients for its doors. Tests speak in verbs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use countersign::{
@@ -107,8 +107,8 @@ impl Setup {
     }
 
     /// The use cases alone, as the command line has them: no door, and nothing is done that is not called.
-    pub async fn domain(&self) -> Domain {
-        app::domain(&self.config(), self.store().await, self.clock.clone()).await.unwrap()
+    pub async fn domain(&self) -> Arc<Domain> {
+        Arc::new(app::domain(&self.config(), self.store().await, self.clock.clone()).await.unwrap())
     }
 
     /// The tables alone.

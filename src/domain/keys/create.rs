@@ -29,7 +29,7 @@ impl Domain {
         let (user_id, secret) = (caller.user_id, api_key::generate());
         let (rate_requests, rate_per_micros) = rate_columns(new.rate_limit);
         let made = self.store.tx(async |tx| {
-            let owner = lock_owner(tx, user_id).await?;
+            let owner = lock_owner(tx, caller).await?;
             let now = tx.now().await?;
             within(&owner, &new.scopes)?;
             in_future(new.expire_time, now)?;

@@ -13,13 +13,14 @@ use secrecy::{ExposeSecret, SecretString};
 pub use create::NewKey;
 pub use update::KeyChange;
 
-use super::{Error, Result};
+use super::{Error, Result, access::SignedIn};
 use crate::{
     crypto::sha256,
     store::{
         Tx,
         api_keys::{self, ApiKey, Secret},
         changes::{self, Change},
+        sessions,
         users::{self, User},
     },
     types::{Invalid, KeyId, Scopes, Time, UserId},
@@ -30,9 +31,12 @@ const MAX_KEYS: i64 = 100;
 /// How long replicas remember that a key changed: longer than any may know it from before.
 const CHANGE_REMEMBERED: Duration = Duration::from_hours(24);
 
-/// The owner, locked, so that two of their calls do not both take the last place.
-async fn lock_owner(tx: &mut Tx, user_id: UserId) -> Result<User> {
-    users::lock(tx, user_id).await?.ok_or(Error::CredentialRevoked)
+/// The owner, locked, so that two of their calls do not both take the last place. Their session must have lived to see it:
+/// what ended it may have ended the keys as well, and a key that came after would be left (S21).
+async fn lock_owner(tx: &mut Tx, caller: &SignedIn) -> Result<User> {
+    let owner = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
+    sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+    Ok(owner)
 }
 
 /// The key, locked, if it is this user's (S33) and can still be changed.

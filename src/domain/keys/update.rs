@@ -28,7 +28,7 @@ impl Domain {
     pub async fn update_key(&self, caller: &SignedIn, id: KeyId, change: KeyChange) -> Result<ApiKey> {
         let user_id = caller.user_id;
         let updated = self.store.tx(async |tx| {
-            let owner = lock_owner(tx, user_id).await?;
+            let owner = lock_owner(tx, caller).await?;
             let key = lock_unrevoked(tx, user_id, id).await?;
             let now = tx.now().await?;
             if let Some(scopes) = &change.scopes {
