@@ -289,7 +289,8 @@ on_both! {
         for told in story.told.iter().rev() {
             assert!(lines.any(|line| told.is_logged_by(line, &user_id)), "{told:?} in {text}");
         }
-        let mut actions: Vec<_> = story.told.iter().map(|told| told.what.split(' ').next().unwrap().to_lowercase()).collect();
+        let action = |told: &Told| told.what.split(' ').next().unwrap().to_lowercase();
+        let mut actions: Vec<_> = story.told.iter().map(action).collect();
         let mut all: Vec<_> = Action::ALL.iter().map(|action| action.as_str().to_owned()).collect();
         actions.sort_unstable();
         actions.dedup();

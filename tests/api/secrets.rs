@@ -53,8 +53,8 @@ on_both! {
         server.validate(&broken).await;
         server.refresh(&first.refresh_token).await.unwrap_err();
 
-        let dump: String =
-            server.database.dump().await.iter().map(|(column, value)| format!("{column} {value}\n")).collect();
+        let line = |(column, value): &(_, String)| format!("{column} {value}");
+        let dump = server.database.dump().await.iter().map(line).collect::<Vec<_>>().join("\n");
         // What is kept of a refresh token and of a key's secret is their digest.
         for secret in [&third.refresh_token, &key.secret, &rotated] {
             assert!(dump.contains(&hex(Sha256::digest(secret))), "{dump}");

@@ -100,7 +100,10 @@ on_both! {
         };
         let mut lookups: Vec<String> = LOOKUPS
             .iter()
-            .map(|(table, condition)| format!("SELECT * FROM {table} WHERE {condition}").replace("{time}", &time(table)))
+            .map(|(table, condition)| {
+                let condition = condition.replace("{time}", &time(table));
+                format!("SELECT * FROM {table} WHERE {condition}")
+            })
             .chain(SWEEPS.iter().map(sweep))
             .collect();
         lookups.push(
