@@ -204,6 +204,29 @@ fn told(changes: &[String]) -> Told {
 }
 
 on_both! {
+    async fn a_key_that_comes_too_late_is_not_made(database: Kind) {
+        // S21: made while a reset, or a disabling, waits for the account's row, it would be left behind
+        let server = Server::start(database).await;
+        let tokens = server.register_as("late@example.com").await;
+        let operator = server.replica().domain().await;
+        let id = tokens.user.unwrap().id.parse().unwrap();
+        let call = || {
+            let request = pb::CreateKeyRequest { name: "late".to_owned(), ..Default::default() };
+            let request = bearer(&tokens.access_token, request);
+            let mut keys = server.keys();
+            async move { keys.create_key(request).await.map(|answer| answer.into_inner().secret) }
+        };
+        let makes = futures_util::future::join_all((0..50).map(|_| call()));
+        let (made, disabled) = tokio::join!(makes, operator.disable_user(id));
+        disabled.unwrap();
+        operator.enable_user(id).await.unwrap();
+        for secret in made.into_iter().flatten() {
+            assert_eq!(server.status_of(&secret).await, CredentialStatus::Revoked);
+        }
+    }
+}
+
+on_both! {
     async fn what_ends_which_credential_vaultwarden_cve_2026_43911(database: Kind) {
         // S21
         let server = Server::start(database).await;

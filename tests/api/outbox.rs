@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs, net::TcpListener, sync::Arc, time::Duration}
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::{
     domain::{Client, Domain},
-    types::Email,
+    types::{Email, Password},
 };
 use futures_util::{FutureExt, future::join_all};
 
@@ -261,6 +261,46 @@ on_both! {
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
         assert!(house.domain.mail_written().now_or_never().is_some());
         assert_eq!(house.deliver().await.len(), 1);
+    }
+}
+
+on_both! {
+    async fn a_link_that_died_while_its_mail_waited_is_replaced(database: Kind) {
+        // S38
+        let house = House::new(database).await;
+        house.register(EMAIL).await;
+        house.deliver().await;
+        house.forgot_password(EMAIL).await;
+        house.take_mailbox_away();
+        house.deliver().await;
+        house.advance(30 * 60);
+        house.put_mailbox_back();
+        let mails = house.deliver().await;
+        let [mail] = &mails[..] else { panic!("{mails:?}") };
+        let new = Password::parse("staple the battery").unwrap();
+        house.domain.reset_password(&mail.token(), new, &Client::default()).await.unwrap();
+    }
+}
+
+on_both! {
+    async fn a_link_that_was_voided_while_its_mail_waited_is_not_sent(database: Kind) {
+        // S39
+        let house = House::new(database).await;
+        house.register(EMAIL).await;
+        house.deliver().await;
+        house.take_mailbox_away();
+        // The second request voids the first, whose mail was tried by then.
+        house.forgot_password(EMAIL).await;
+        house.deliver().await;
+        house.forgot_password(EMAIL).await;
+        house.deliver().await;
+        house.advance(60);
+        house.put_mailbox_back();
+        let mails = house.deliver().await;
+        let [mail] = &mails[..] else { panic!("{mails:?}") };
+        let new = Password::parse("staple the battery").unwrap();
+        house.domain.reset_password(&mail.token(), new, &Client::default()).await.unwrap();
+        assert!(house.waiting().await.len() <= 1, "nothing waits but the notice");
     }
 }
 
