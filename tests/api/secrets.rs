@@ -53,8 +53,8 @@ on_both! {
         server.validate(&broken).await;
         server.refresh(&first.refresh_token).await.unwrap_err();
 
-        let dump: String =
-            server.database.dump().await.iter().map(|(column, value)| format!("{column} {value}\n")).collect();
+        let dump = server.database.dump().await;
+        let dump = dump.iter().map(|(column, value)| format!("{column} {value}\n")).collect::<Vec<_>>().concat();
         // What is kept of a refresh token and of a key's secret is their digest.
         for secret in [&third.refresh_token, &key.secret, &rotated] {
             assert!(dump.contains(&hex(Sha256::digest(secret))), "{dump}");
