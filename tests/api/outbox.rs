@@ -1,6 +1,6 @@
 //! The outbox: a mail is written with what caused it, waits sealed, and is sent until it is accepted or a day old.
 
-use std::{collections::HashSet, fs, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::{
@@ -14,7 +14,7 @@ use crate::{
     log::Log,
     mailbox::{Mail, Mailbox},
     on_both,
-    sink::Sink,
+    sink::{Port, Sink},
     support::{EMAIL, Setup, account},
 };
 
@@ -149,8 +149,8 @@ on_both! {
 
 on_both! {
     async fn it_arrives_once_when_the_mail_server_is_back(database: Kind) {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let server = Setup::new(database).await.mails_to(address).start().await;
+        let port = Port::reserve();
+        let server = Setup::new(database).await.mails_to(port.address).start().await;
         server.register().await;
         let tried = async |tries: u32, wait: u64| {
             let due = server.database.time(server.clock.now() + Duration::from_secs(wait));
@@ -160,7 +160,7 @@ on_both! {
         tried(1, 5).await;
         server.advance(5);
         tried(2, 10).await;
-        let mut sink = Sink::at(address).await;
+        let mut sink = port.open();
         server.advance(10);
         let mail = sink.next().await;
         assert_eq!(mail.to, EMAIL);
@@ -306,7 +306,7 @@ on_both! {
 
 on_both! {
     async fn of_a_replica_that_died_another_takes_the_mail_over_as_the_same_message(database: Kind) {
-        let mut sink = Sink::start().await;
+        let mut sink = Sink::start();
         let house = House::of(Setup::new(database).await.mails_to(sink.address)).await;
         let other = house.setup.replica().mails_to(sink.address).domain().await;
         house.domain.create_user(account(EMAIL)).await.unwrap();
@@ -331,7 +331,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_replicas_one_sends_each_mail() {
-    let mut sink = Sink::start().await;
+    let mut sink = Sink::start();
     let house = House::of(Setup::new(Kind::Postgres).await.set("THROTTLE__MAILS_PER_HOUR", "100")).await;
     house.domain.create_user(account(EMAIL)).await.unwrap();
     for _ in 0..100 {

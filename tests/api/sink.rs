@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         watch,
@@ -24,14 +24,21 @@ pub struct Sink {
     accepts: watch::Sender<bool>,
 }
 
-impl Sink {
-    pub async fn start() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+/// A port of the test's own where nobody listens yet.
+pub struct Port {
+    pub address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Port {
+    pub fn reserve() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self { address: socket.local_addr().unwrap(), socket }
     }
 
-    pub async fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub fn open(self) -> Sink {
+        let listener = self.socket.listen(1024).unwrap();
         let (sender, taken) = unbounded_channel();
         let (accepts, state) = watch::channel(true);
         tokio::spawn(async move {
@@ -39,7 +46,13 @@ impl Sink {
                 tokio::spawn(talk(stream, sender.clone(), state.clone()));
             }
         });
-        Self { address, taken, accepts }
+        Sink { address: self.address, taken, accepts }
+    }
+}
+
+impl Sink {
+    pub fn start() -> Self {
+        Port::reserve().open()
     }
 
     /// While it does not accept, messages are taken but not answered for.
