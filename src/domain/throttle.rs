@@ -23,6 +23,18 @@ pub(super) enum CountedMail {
     UnprovenNotice,
 }
 
+impl CountedMail {
+    /// A part of the key that it is counted under.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::VerifyEmail => "verify_email",
+            Self::ResetPassword => "reset_password",
+            Self::ChangeEmail => "change_email",
+            Self::UnprovenNotice => "unproven_notice",
+        }
+    }
+}
+
 impl Throttle {
     /// How long the next try of a password has to wait (S8). It depends on the failures alone, never on whether there is
     /// such an account (S9).
@@ -47,7 +59,8 @@ impl Throttle {
             WARNED.call_once(|| {
                 tracing::warn!(
                     %address,
-                    "failures of private addresses are not counted; if this is a proxy, name it in server.trusted_proxies"
+                    "failures from here are not counted by address: it is private, and may be a proxy's. A proxy has to be named \
+                     in server.trusted_proxies, and to say for whom it asks in x-forwarded-for"
                 );
             });
         }
@@ -61,7 +74,7 @@ impl Throttle {
     /// The mails of a kind to an address, as it is compared (S13).
     pub(super) fn of_mails(&self, kind: CountedMail, email: &str) -> RateWindow {
         RateWindow {
-            key: sha256(&format!("mail:{kind:?}:{email}")),
+            key: sha256(&format!("mail:{}:{email}", kind.name())),
             limit: self.mails_per_hour,
             span: Duration::from_hours(1),
         }
