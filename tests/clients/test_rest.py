@@ -2,22 +2,7 @@
 
 import requests
 
-from conftest import PASSWORD, SCOPES, new_email
-
-
-def problem(r: requests.Response) -> tuple[int, str]:
-    """The status and reason of an RFC 9457 problem."""
-    assert r.headers["content-type"] == "application/problem+json"
-    body = r.json()
-    assert body["status"] == r.status_code
-    assert body["type"] and body["title"] and body["detail"]
-    if r.status_code == 401:
-        assert r.headers["www-authenticate"].startswith("Bearer")
-    return r.status_code, body["reason"]
-
-
-def bearer(person) -> dict:
-    return {"Authorization": f"Bearer {person['access_token']}"}
+from conftest import PASSWORD, SCOPES, bearer, new_email, problem
 
 
 def test_existing_http_clients(server):
