@@ -116,10 +116,8 @@ impl PasswordHasher {
 
     /// Compares a password with a stored PHC string. Without one (no such account, or it has no password) the
     /// password is hashed all the same, to no avail: both cost the same, and the answer is always
-    /// [`Verdict::NoMatch`] (S15). That is the whole dummy: there is nothing to prepare, hence nothing to be late.
-    ///
-    /// Once the `caller`, if one is named, is gone, a comparison that has not begun is not made, and its end is [`HashError::Failed`]; one that has
-    /// begun is told all the same.
+    /// [`Verdict::NoMatch`] (S15). That is the whole dummy: there is nothing to prepare, hence nothing to be late. Once the
+    /// `caller`, if one is named, is gone, a comparison that has not begun is not made: [`HashError::Failed`].
     pub async fn verify(
         &self,
         password: SecretString,

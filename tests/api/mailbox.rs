@@ -2,9 +2,13 @@
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Mutex, time::Duration};
 
+use countersign::api::pb;
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
 
-use crate::{common::Database, support::Server};
+use crate::{
+    common::Database,
+    support::{EMAIL, PASSWORD, Server},
+};
 
 /// A mail as its recipient sees it.
 #[derive(Debug)]
@@ -84,6 +88,20 @@ impl Server {
         let mut mails = self.new_mails().await;
         assert_eq!(mails.len(), 1, "{mails:#?}");
         mails.remove(0)
+    }
+
+    /// Registers `EMAIL` and has a token of each kind mailed: to verify the address, to reset the password, and to change the
+    /// address to `new@example.com`.
+    pub async fn register_with_tokens(&self) -> (pb::TokenResponse, [String; 3]) {
+        let tokens = self.register().await;
+        let verify = self.mailed_token().await;
+        self.forgot_password(EMAIL).await.unwrap();
+        let reset = self.mailed_token().await;
+        let new = "new@example.com";
+        self.request_email_change(&tokens.access_token, new, Some(PASSWORD)).await.unwrap();
+        let mails = self.new_mails().await;
+        let change = mails.iter().find(|mail| mail.to == new).unwrap().token();
+        (tokens, [verify, reset, change])
     }
 
     /// The token in the only new mail.

@@ -96,13 +96,7 @@ on_both! {
     async fn a_service_sweeps_when_it_starts_and_answers_as_before(database: Kind) {
         // S20, S38; authentik CVE-2025-64708: expiry left to a sweeper
         let server = Server::start(database).await;
-        let tokens = server.register().await;
-        let verify = server.mailed_token().await;
-        server.forgot_password(EMAIL).await.unwrap();
-        let reset = server.mailed_token().await;
-        server.request_email_change(&tokens.access_token, "new@example.com", Some(PASSWORD)).await.unwrap();
-        let mails = server.new_mails().await;
-        let change = mails.iter().find(|mail| mail.to == "new@example.com").unwrap().token();
+        let (tokens, [verify, reset, change]) = server.register_with_tokens().await;
         let answers = async |server: &Server| {
             [
                 server.status_of(&tokens.access_token).await.as_str_name().to_owned(),

@@ -83,13 +83,7 @@ on_both! {
     async fn a_link_works_for_its_purpose_and_account_only_authentik_cve_2023_26481(database: Kind) {
         // S37
         let server = Server::start(database).await;
-        let tokens = server.register().await;
-        let verify = server.mailed_token().await;
-        server.forgot_password(EMAIL).await.unwrap();
-        let reset = server.mailed_token().await;
-        server.request_email_change(&tokens.access_token, "new@example.com", Some(PASSWORD)).await.unwrap();
-        let mails = server.new_mails().await;
-        let change = mails.iter().find(|mail| mail.to == "new@example.com").unwrap().token();
+        let (tokens, [verify, reset, change]) = server.register_with_tokens().await;
 
         for other in [&reset, &change, &tokens.refresh_token, &tokens.access_token] {
             expect_refused(server.verify_email(other).await);
