@@ -33,9 +33,6 @@ impl Domain {
 
     async fn ask_for_change(&self, caller: &SignedIn, new: &Email, password: Option<Password>) -> Result<()> {
         let verified = self.confirm_caller(caller, password, Action::RequestEmailChange).await?;
-        if verified.user.email_normalized == new.normalized() {
-            return Err(Error::field("new_email", Invalid::new("this is the account's address already")));
-        }
         let deed = caller.did(Action::RequestEmailChange);
         // That it was refused has to be committed, so within the transaction it is no error.
         let requested = self.store.tx(async |tx| {
@@ -43,6 +40,9 @@ impl Domain {
             // The session may have ended while the password was compared.
             sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let now = tx.now().await?;
+            if user.email_normalized == new.normalized() {
+                return Err(Error::field("new_email", Invalid::new("this is the account's address already")));
+            }
             if users::find_by_email(tx, new.normalized()).await?.is_some() {
                 deed.but_failed().record(tx, &caller.client).await?;
                 return Ok(Err(Error::EmailAlreadyRegistered));

@@ -12,7 +12,7 @@ use crate::{
     crypto::password::{HashError, PasswordHasher, Verdict},
     store::{
         Store, Tx, password_failures,
-        users::{self, User},
+        users::{self, Login, User},
     },
     types::{Digest, Invalid, Password, Throttle, UserId, event::Action, password::PasswordHash},
 };
@@ -22,8 +22,9 @@ pub(super) const TRIES_AT_ONCE: usize = 4;
 
 /// An account whose password was tried and right.
 pub(super) struct Verified {
-    /// As it was when its password was compared.
-    pub(super) user: User,
+    id: UserId,
+    /// As it was when the password was compared.
+    password_version: i32,
     /// Whether its hash costs less than a new one does (S6).
     pub(super) weaker: bool,
     account: Digest,
@@ -77,7 +78,8 @@ impl Domain {
         let user = self.get_user(caller.user_id).await?;
         if user.password_hash.is_none() {
             let account = throttle::account(&user.email_normalized);
-            return Ok(Verified { user, weaker: false, account, had_failures: false });
+            let User { id, password_version, .. } = user;
+            return Ok(Verified { id, password_version, weaker: false, account, had_failures: false });
         }
         let missing = || Error::field("password", Invalid::new("the account's password is required"));
         self.try_own_password(caller, user, &password.ok_or_else(missing)?, action).await
@@ -95,7 +97,7 @@ impl Domain {
         let tried = Try { deed, address: None, client: &caller.client };
         let verified = self.try_password(&user.email_normalized, password, tried).await?;
         // The address may be another account's by now.
-        if verified.user.id == user.id { Ok(verified) } else { Err(Error::CredentialRevoked) }
+        if verified.id == user.id { Ok(verified) } else { Err(Error::CredentialRevoked) }
     }
 }
 
@@ -133,33 +135,33 @@ impl Attempt {
             Some(window) => window.wait(&mut conn, now).await?,
             None => None,
         };
-        let user = users::find_by_email(&mut conn, &self.email).await?;
+        let login = users::find_login(&mut conn, &self.email).await?;
         // Nothing is hashed while a connection is held.
         drop(conn);
 
-        let user_id = user.as_ref().map(|user| user.id);
+        let user_id = login.as_ref().map(|login| login.id);
         let account_wait = failures.and_then(|failures| self.throttle.wait(failures, now));
         if let Some(retry_after) = account_wait.max(address_wait) {
             self.deed.to(user_id).log(&self.client);
             return Err(Error::TooManyAttempts { retry_after });
         }
-        let verdict = self.compare(caller, user.as_ref()).await?;
+        let verdict = self.compare(caller, login.as_ref()).await?;
         let weaker = match verdict {
             Verdict::Match => false,
             Verdict::MatchButWeaker => true,
             Verdict::NoMatch => return self.fail(user_id).await,
         };
         // Without an account nothing matches.
-        let user = user.ok_or(Error::WrongEmailOrPassword)?;
-        Ok(Verified { user, weaker, account: self.account, had_failures: failures.is_some() })
+        let Login { id, password_version, .. } = login.ok_or(Error::WrongEmailOrPassword)?;
+        Ok(Verified { id, password_version, weaker, account: self.account, had_failures: failures.is_some() })
     }
 
     /// A stored hash that is not accepted (S6) matches nothing.
-    async fn compare(&self, caller: Weak<()>, user: Option<&User>) -> Result<Verdict> {
-        let stored = user.and_then(|user| user.password_hash.as_ref()).map(PasswordHash::expose);
+    async fn compare(&self, caller: Weak<()>, login: Option<&Login>) -> Result<Verdict> {
+        let stored = login.and_then(|login| login.password_hash.as_ref()).map(PasswordHash::expose);
         match self.passwords.verify(self.password.clone().into_secret(), stored, Some(caller)).await {
             Err(HashError::Unsupported) => {
-                if let Some(User { id, .. }) = user {
+                if let Some(Login { id, .. }) = login {
                     tracing::error!(user_id = %id, "the stored password hash of {id} is not accepted");
                 }
                 Ok(Verdict::NoMatch)
@@ -187,8 +189,8 @@ impl Verified {
     /// Locks the account, if its password is still the one that was tried, and forgets the failures before: of a sign-in and
     /// a change of password at the same time, the change wins.
     pub(super) async fn lock(&self, tx: &mut Tx) -> Result<User> {
-        let now = users::lock(tx, self.user.id).await?;
-        let now = now.filter(|now| now.password_version == self.user.password_version);
+        let now = users::lock(tx, self.id).await?;
+        let now = now.filter(|now| now.password_version == self.password_version);
         if self.had_failures {
             password_failures::clear(tx, self.account).await?;
         }

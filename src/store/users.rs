@@ -46,6 +46,20 @@ pub struct Owner {
     pub scopes: Scopes,
 }
 
+/// What of an account a password is compared with. No more is read than that: what takes time to read would tell that the
+/// account exists (S15).
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = users)]
+#[diesel(check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+pub struct Login {
+    /// As in [`User`].
+    pub id: UserId,
+    /// As in [`User`].
+    pub password_hash: Option<PasswordHash>,
+    /// As in [`User`].
+    pub password_version: i32,
+}
+
 /// Adds an account. `Conflict` when the address has one.
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     run!(tx, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
@@ -60,6 +74,12 @@ pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
 pub async fn find_by_email(conn: &mut Conn, normalized: &str) -> Result<Option<User>> {
     let query = users::table.filter(users::email_normalized.eq(normalized));
     run!(conn, c => Ok(query.select(User::as_select()).first(c).await.optional()?))
+}
+
+/// What a password for the account of this address is compared with.
+pub async fn find_login(conn: &mut Conn, normalized: &str) -> Result<Option<Login>> {
+    let query = users::table.filter(users::email_normalized.eq(normalized));
+    run!(conn, c => Ok(query.select(Login::as_select()).first(c).await.optional()?))
 }
 
 /// The account with this id, kept from any other transaction's writing until this one ends.
