@@ -21,9 +21,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// How often mails are looked for that another replica has written, or that are due again.
 const MAIL_POLL: Duration = Duration::from_secs(1);
 
-/// Mails that are sent at once; and how long the last ones may take, which is as long as sending one may.
+/// Mails that are sent at once.
 const MAILS_AT_ONCE: usize = 8;
-const LAST_MAILS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -54,15 +53,15 @@ pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
     }
 }
 
-/// Sends mails until `stopping`: at once those that this replica has written, soon those that others have, or that are due
-/// again. What is being sent then has its time to be accepted: cut off it might be sent twice.
-pub async fn deliver_mails(domain: Arc<Domain>, stopping: CancellationToken) {
+/// Sends mails until `draining`: at once those that this replica has written, soon those that others have, or that are due
+/// again. What is being sent then may take until `drain_timeout`: cut off it may be sent twice.
+pub async fn deliver_mails(domain: Arc<Domain>, draining: CancellationToken, drain_timeout: Duration) {
     let mut sending = JoinSet::new();
     let mut ticks = ticks(MAIL_POLL);
     let mut failing = false;
     loop {
         tokio::select! {
-            () = stopping.cancelled() => break,
+            () = draining.cancelled() => break,
             _ = ticks.tick() => {}
             () = domain.mail_written() => {}
             // There is room for one more.
@@ -81,8 +80,9 @@ pub async fn deliver_mails(domain: Arc<Domain>, stopping: CancellationToken) {
             sending.spawn(Arc::clone(&domain).deliver(mail));
         }
     }
-    // What is cut off after that was written down as unsent, or will be taken for it.
-    let _ = timeout(LAST_MAILS_TIMEOUT, sending.join_all()).await;
+    if timeout(drain_timeout, sending.join_all()).await.is_err() {
+        tracing::warn!("mails were cut off after server.drain_timeout; they will be sent again");
+    }
 }
 
 /// Removes what is over, until `stopped`.

@@ -6,7 +6,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use ipnet::IpNet;
@@ -73,8 +73,20 @@ impl TrustedProxies {
     /// Whether a client's address is its own. Behind a proxy that is not known to be one, everybody would have the proxy's,
     /// which is likely to be a private one; and behind one that is, whoever it does not tell of (S12).
     fn tell_apart(&self, peer: IpAddr, client: IpAddr) -> bool {
+        static WARNED: Once = Once::new();
         let peer = peer.to_canonical();
-        if self.trust(peer) { !self.trust(client) } else { !is_private(peer) }
+        if !self.trust(peer) {
+            return !is_private(peer);
+        }
+        if is_private(client) && !self.trust(client) {
+            WARNED.call_once(|| {
+                tracing::warn!(
+                    %client,
+                    "a trusted proxy asks for a private address: if that is a proxy, too, name it in server.trusted_proxies"
+                );
+            });
+        }
+        !self.trust(client)
     }
 
     /// The client's address: the socket's; or behind trusted proxies the last one in `x-forwarded-for` that is not a

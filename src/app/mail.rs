@@ -11,7 +11,7 @@ use crate::{
 const SENDER: &str = "Countersign <noreply@localhost>";
 
 /// The way out.
-pub(super) fn mailer(config: &Config) -> Result<Mailer, StartError> {
+pub fn mailer(config: &Config) -> Result<Mailer, StartError> {
     let mail = &config.mail;
     let transport = match (mail.transport, &mail.smtp_url) {
         (MailTransport::Smtp, Some(url)) => Transport::Smtp { url: url.clone() },
@@ -28,15 +28,26 @@ pub(super) fn mailer(config: &Config) -> Result<Mailer, StartError> {
     Mailer::new(&settings).map_err(|mail::StartError { key, problem }| StartError::Config { key, problem })
 }
 
-/// Warns the operator, at the start of a service, of mails that can be read and of links that lead nowhere.
+/// Warns the operator, at the start of a service, of who could read its mails (S57) and of links that lead nowhere.
 pub(super) fn warn(config: &Config, mailer: &Mailer) {
     mailer.warn();
-    let mail = &config.mail;
+    let (mail, public_url) = (&config.mail, &config.server.public_url);
     let own = [&mail.verify_url, &mail.reset_url, &mail.change_email_url];
-    if !mail.pages && own.iter().any(|url| url.is_none()) {
+    if own.iter().all(|url| url.is_some()) {
+        return;
+    }
+    if !mail.pages {
         tracing::warn!(
             "mail.pages is off, so set mail.verify_url, mail.reset_url and mail.change_email_url: without them links in \
              mails lead nowhere"
+        );
+    }
+    let host = public_url.split_once("://").map_or("", |(_scheme, rest)| rest);
+    let local = ["localhost", "127.", "[::1]"].iter().any(|start| host.starts_with(start));
+    if local && mail.transport == MailTransport::Smtp {
+        tracing::warn!(
+            public_url,
+            "links in mails lead to the recipient's own machine: set server.public_url"
         );
     }
 }

@@ -18,11 +18,13 @@ use crate::{
         tokens::Parties,
     },
     domain::{Domain, LoadError, Settings},
+    mail::Mailer,
     store::{self, ConnectError, Store},
     types::Clock,
     worker,
 };
 use lock_file::LockFile;
+pub use mail::mailer;
 
 /// A service that is ready to run. Its port is bound, so that its address is known and calls may already queue.
 pub struct App {
@@ -102,12 +104,14 @@ impl App {
         let address = config.server.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })?;
+        // What is wrong with mail is told before a database is made.
+        let mailer = mailer(config)?;
         let store = connect(config, clock.clone()).await?;
         // One process a file: a second would not see what the first keeps in memory.
         let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
-        let domain = Arc::new(domain(config, store, clock).await?);
-        mail::warn(config, domain.mailer());
+        mail::warn(config, &mailer);
+        let domain = Arc::new(domain(config, store, clock, Some(mailer)).await?);
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
         let draining = CancellationToken::new();
@@ -130,7 +134,7 @@ impl App {
         let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
-        let post = tokio::spawn(worker::deliver_mails(domain.clone(), stopping.clone()));
+        let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async move {
@@ -195,8 +199,13 @@ fn on_the_direct_way(config: &Config, error: &store::Error) -> StartError {
     StartError::Database { key, cause: error.to_string() }
 }
 
-/// The use cases over an open database with the right schema.
-pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domain, StartError> {
+/// The use cases over an open database with the right schema. Who sends no mail needs no mailer.
+pub async fn domain(
+    config: &Config,
+    store: Store,
+    clock: Clock,
+    mailer: Option<Mailer>,
+) -> Result<Domain, StartError> {
     let master_key = master_key::obtain(config, &store).await?;
     let passwords = &config.passwords;
     let params = Params {
@@ -213,7 +222,6 @@ pub async fn domain(config: &Config, store: Store, clock: Clock) -> Result<Domai
                 HasherError::Thread(_) => StartError::Internal(error.to_string()),
             }
         })?;
-    let mailer = mail::mailer(config)?;
     Ok(Domain::start(store, clock, hasher, master_key, mailer, settings(config)).await?)
 }
 

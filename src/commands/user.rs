@@ -56,7 +56,7 @@ pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) ->
 async fn domain(config: &Config) -> Result<Domain, Failure> {
     let store = app::connect(config, Clock::System).await?;
     app::ready_schema(config, &store).await?;
-    Ok(app::domain(config, store, Clock::System).await?)
+    Ok(app::domain(config, store, Clock::System, None).await?)
 }
 
 /// Whom an argument means.

@@ -85,7 +85,7 @@ impl Domain {
         let asked = Asked { wanted, email: email.to_owned(), client: client.clone(), letter: None };
         let written = self.store.tx(async |tx| {
             let now = tx.now().await?;
-            if self.settings.throttle.of_mails(wanted.counted(), email).admit(tx, now).await? {
+            if self.settings.throttle.of_asks(wanted.counted(), email).admit(tx, now).await? {
                 return self.write(tx, wanted.kind(), &Payload::Asked(asked)).await;
             }
             let client = client.clone();
@@ -110,11 +110,14 @@ impl Domain {
     async fn letter(&self, tx: &mut Tx, mail: &Mail, asked: Asked) -> Result<Option<Letter>> {
         let Asked { wanted, email, client, letter } = asked;
         let Some(user) = lock_by_email(tx, &email).await?.filter(|user| wanted.is_for(user)) else {
-            tx.after_commit(move || Deed::failed(wanted.action()).log(&client));
+            // Of an account that was proven, or shut, while its mail waited, the first try has told.
+            if letter.is_none() {
+                tx.after_commit(move || Deed::failed(wanted.action()).log(&client));
+            }
             return Ok(None);
         };
+        let now = tx.now().await?;
         if let Some((letter, token)) = letter {
-            let now = tx.now().await?;
             match one_time_tokens::find(tx, wanted.purpose(), Digest(token)).await? {
                 Some(token) if now < token.expire_time => return Ok(Some(letter)),
                 // The mail waited for longer than its link lives.
@@ -123,6 +126,13 @@ impl Domain {
                 None => return Ok(None),
             }
         } else {
+            // What was asked for is limited already; a registration has mailed one of this kind, too.
+            let mails = self.settings.throttle.of_mails(wanted.counted(), &email);
+            // By the time of asking, as it is for those who ask.
+            if !mails.admit(tx, mail.create_time).await? {
+                Deed::failed(wanted.action()).to(user.id).record(tx, &client).await?;
+                return Ok(None);
+            }
             Deed::done(wanted.action()).to(user.id).record(tx, &client).await?;
         }
         let (link, token) = self.new_link(tx, &user, wanted.purpose(), &user.email).await?;

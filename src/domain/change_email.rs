@@ -27,8 +27,9 @@ impl Domain {
         password: Option<Password>,
     ) -> Result<()> {
         // That an address is taken is told here as by a registration, and counts like it (S12).
-        let asked = self.ask_for_change(caller, new, password);
-        self.limit_probing(&caller.client, asked).await
+        let asked = Box::pin(self.ask_for_change(caller, new, password));
+        let refused = caller.did(Action::RequestEmailChange).but_failed();
+        self.limit_probing(refused, &caller.client, asked).await
     }
 
     async fn ask_for_change(&self, caller: &SignedIn, new: &Email, password: Option<Password>) -> Result<()> {
@@ -52,8 +53,9 @@ impl Domain {
                 deed.but_failed().record(tx, &caller.client).await?;
                 return Ok(Ok(()));
             }
-            let (link, _token) = self.new_link(tx, &user, Purpose::ChangeEmail, new.as_given()).await?;
-            self.post(tx, new.as_given().to_owned(), Content::ConfirmEmailChange(link)).await?;
+            let (link, token) = self.new_link(tx, &user, Purpose::ChangeEmail, new.as_given()).await?;
+            let content = Content::ConfirmEmailChange(link);
+            self.post_link(tx, new.as_given().to_owned(), content, (Purpose::ChangeEmail, token)).await?;
             let notice = NewAddress { new_email: new.as_given().to_owned() };
             self.post_notice(tx, &user, Content::EmailChangeRequested(notice)).await?;
             deed.record(tx, &caller.client).await?;

@@ -72,7 +72,8 @@ pub struct Domain {
     key_lookups: Semaphore,
     account_turns: Turns,
     address_turns: Turns,
-    mailer: Mailer,
+    /// Absent where no mail is sent: by a command, which leaves what it writes to the service.
+    mailer: Option<Mailer>,
     mail_due: Arc<Notify>,
 }
 
@@ -113,7 +114,7 @@ impl Domain {
         clock: Clock,
         passwords: PasswordHasher,
         master_key: MasterKey,
-        mailer: Mailer,
+        mailer: Option<Mailer>,
         settings: Settings,
     ) -> Result<Self, keyring::LoadError> {
         let keys = keyring::load(&store, &master_key).await?;
@@ -133,11 +134,6 @@ impl Domain {
             mailer,
             mail_due: Arc::default(),
         })
-    }
-
-    /// How mails leave.
-    pub fn mailer(&self) -> &Mailer {
-        &self.mailer
     }
 
     /// How often a password was hashed for want of one to compare it with (S15).

@@ -46,8 +46,8 @@ const fn lifetime(purpose: Purpose) -> (Duration, &'static str) {
 }
 
 impl Domain {
-    /// Makes a token that is to be mailed to `email`: the link with it, and its digest. An older one for the same purpose is void (S39).
-    /// The transaction holds the user's row.
+    /// Makes a token that is to be mailed to `email`: the link with it, and its digest. An older one for the same purpose is
+    /// void (S39). The transaction holds the user's row.
     pub(super) async fn new_link(
         &self,
         tx: &mut Tx,
@@ -68,6 +68,11 @@ impl Domain {
         one_time_tokens::insert(tx, purpose, &row).await?;
         let link = self.settings.links.of(purpose).replace("{token}", token.expose_secret());
         Ok((Link { link, valid_for: valid_for.to_owned() }, row.digest))
+    }
+
+    /// Whether a token was used or voided.
+    pub(super) async fn is_void(&self, purpose: Purpose, token: Digest) -> Result<bool> {
+        Ok(one_time_tokens::find(&mut self.store.conn().await?, purpose, token).await?.is_none())
     }
 
     /// Uses a token up, and locks the account that it is for.

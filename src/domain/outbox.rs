@@ -14,9 +14,10 @@ use crate::{
     store::{
         Tx,
         mails::{self, Mail},
+        one_time_tokens::Purpose,
         users::User,
     },
-    types::MailId,
+    types::{Digest, MailId},
 };
 
 /// How long a claim holds: longer than sending may take, and asking the database before and after.
@@ -31,8 +32,8 @@ const MARK_RETRY: Duration = Duration::from_secs(1);
 /// What is sealed of a mail that waits.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Payload {
-    /// A whole letter.
-    Letter(Letter),
+    /// A whole letter, and the token in it, if any.
+    Letter(Letter, Option<(Purpose, [u8; 32])>),
     /// Somebody asked for one.
     Asked(Asked),
 }
@@ -40,7 +41,7 @@ pub(super) enum Payload {
 /// What has become of a mail.
 enum Sent {
     Accepted,
-    /// There is nobody to send it to, and it is gone.
+    /// There is nobody to send it to, or the link in it is void; it is gone.
     Unwanted,
     /// Why not, for the log.
     Not(String),
@@ -50,7 +51,19 @@ impl Domain {
     /// Writes a mail to an address down.
     pub(super) async fn post(&self, tx: &mut Tx, to: String, content: Content) -> Result<()> {
         let kind = content.kind();
-        self.write(tx, kind, &Payload::Letter(Letter { to, content })).await
+        self.write(tx, kind, &Payload::Letter(Letter { to, content }, None)).await
+    }
+
+    /// Writes a mail with a link down, which is not sent once the token in it is void.
+    pub(super) async fn post_link(
+        &self,
+        tx: &mut Tx,
+        to: String,
+        content: Content,
+        (purpose, token): (Purpose, Digest),
+    ) -> Result<()> {
+        let kind = content.kind();
+        self.write(tx, kind, &Payload::Letter(Letter { to, content }, Some((purpose, token.0)))).await
     }
 
     /// Writes a notice to an account's owner down (S42).
@@ -131,16 +144,24 @@ impl Domain {
         });
         let sent = match task.await {
             Ok(Ok(sent)) => sent,
-            Ok(Err(error)) => Sent::Not(error.to_string()),
+            Ok(Err(error)) => Sent::Not(format!("{error:?}")),
             Err(panic) => Sent::Not(panic.to_string()),
         };
         let (mail_id, kind, attempts) = (mail.id, mail.kind.as_str(), mail.attempts);
         if let Sent::Not(cause) = &sent {
             tracing::warn!(%mail_id, kind, attempts, cause, "mail not sent");
         }
-        // Until it is known, another replica may take the mail for unsent when the claim is over.
+        // Until it is known, another replica may take an accepted mail for unsent when the claim is over. One that was not
+        // sent is just that.
+        let mut told = false;
         while let Err(error) = self.mark(&mail, &sent).await {
-            tracing::warn!(%mail_id, kind, cause = ?error, "the outcome of a mail was not written down");
+            if !told {
+                tracing::warn!(%mail_id, kind, cause = ?error, "the outcome of a mail was not written down");
+                told = true;
+            }
+            if !matches!(sent, Sent::Accepted) {
+                return;
+            }
             sleep(MARK_RETRY).await;
         }
         if matches!(sent, Sent::Accepted) {
@@ -152,13 +173,21 @@ impl Domain {
         let sealed = mail.payload_sealed.as_deref();
         let letter = match sealed.and_then(|sealed| open(&self.master_key, mail.id, sealed)) {
             None => return Ok(Sent::Not("the mail does not open under the master key".to_owned())),
-            Some(Payload::Letter(letter)) => letter,
+            Some(Payload::Letter(letter, None)) => letter,
+            Some(Payload::Letter(letter, Some((purpose, token)))) => {
+                if self.is_void(purpose, Digest(token)).await? {
+                    self.store.tx(async |tx| mails::delete(tx, mail.id).await).await?;
+                    return Ok(Sent::Unwanted);
+                }
+                letter
+            }
             Some(Payload::Asked(asked)) => match self.answer(mail, asked).await? {
                 Some(letter) => letter,
                 None => return Ok(Sent::Unwanted),
             },
         };
-        Ok(match self.mailer.send(mail.id, &letter, self.clock.now()).await {
+        let Some(mailer) = &self.mailer else { return Ok(Sent::Not("no mail is sent from here".to_owned())) };
+        Ok(match mailer.send(mail.id, &letter, self.clock.now()).await {
             Ok(()) => Sent::Accepted,
             Err(error) => Sent::Not(error.to_string()),
         })

@@ -37,12 +37,12 @@ impl Domain {
     /// Registers a person, where registration is open, mails a link to prove the address with, and signs them in if that
     /// need not be proven first.
     pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Registered> {
-        let registered = if self.settings.registration_open {
-            self.limit_probing(client, self.make_account(&new, client)).await
-        } else {
-            Err(Error::RegistrationClosed)
-        };
-        note_refusal(registered, Action::Register, client)
+        // Boxed, since it is large.
+        let registering = Box::pin(async {
+            let registered = self.make_account(&new, client).await;
+            note_refusal(registered, Action::Register, client)
+        });
+        self.limit_probing(Deed::failed(Action::Register), client, registering).await
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
@@ -57,6 +57,9 @@ impl Domain {
     }
 
     async fn make_account(&self, new: &NewAccount, client: &Client) -> Result<Registered> {
+        if !self.settings.registration_open {
+            return Err(Error::RegistrationClosed);
+        }
         let hash = self.hash_for(new).await?;
         let registered = self.store.tx(async |tx| {
             let user = self.insert_account(tx, new, hash).await?;

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Once, time::Duration};
 
-use super::{Client, Domain, Error, Result, rate_window::RateWindow};
+use super::{Client, Domain, Error, Result, audit::Deed, rate_window::RateWindow};
 use crate::{
     crypto::sha256,
     store::password_failures::PasswordFailures,
@@ -71,6 +71,12 @@ impl Throttle {
         })
     }
 
+    /// How often mails of a kind were asked for to an address, as it is compared, whether or not it has an account (S13). It
+    /// is not counted as a mail: else a stranger could use up those of an account that is yet to be made.
+    pub(super) fn of_asks(&self, kind: CountedMail, email: &str) -> RateWindow {
+        RateWindow { key: sha256(&format!("ask:{}:{email}", kind.name())), ..self.of_mails(kind, email) }
+    }
+
     /// The mails of a kind to an address, as it is compared (S13).
     pub(super) fn of_mails(&self, kind: CountedMail, email: &str) -> RateWindow {
         RateWindow {
@@ -83,9 +89,10 @@ impl Throttle {
 
 impl Domain {
     /// Does what may tell that an address has an account, unless the client's address was told so too often (S12). Calls of one
-    /// address take turns, so that many at once do not get further than one after the other.
+    /// address take turns, so that many at once do not get further than one after the other. `refused` is what is logged then.
     pub(super) async fn limit_probing<T>(
         &self,
+        refused: Deed,
         client: &Client,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
@@ -94,6 +101,7 @@ impl Domain {
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
         if let Some(retry_after) = window.wait(&mut conn, now).await? {
+            refused.log(client);
             return Err(Error::TooManyAttempts { retry_after });
         }
         drop(conn);

@@ -1,4 +1,5 @@
-//! Taking turns: at most so many at once for one key, the rest wait in line (S10).
+//! Taking turns: at most so many at once for one key, the rest wait in line (S10). Who takes two, of a network address and of
+//! an account, takes them in this order.
 
 use std::{
     hash::{BuildHasher, RandomState},

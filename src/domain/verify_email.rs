@@ -40,8 +40,9 @@ impl Domain {
         let now = tx.now().await?;
         let mails = self.settings.throttle.of_mails(CountedMail::VerifyEmail, &user.email_normalized);
         if mails.admit(tx, now).await? {
-            let (link, _token) = self.new_link(tx, user, Purpose::VerifyEmail, &user.email).await?;
-            self.post(tx, user.email.clone(), Content::VerifyEmail(link)).await?;
+            let (link, token) = self.new_link(tx, user, Purpose::VerifyEmail, &user.email).await?;
+            let content = Content::VerifyEmail(link);
+            self.post_link(tx, user.email.clone(), content, (Purpose::VerifyEmail, token)).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{SendError, templates::Words};
 
-/// Prints a mail's text, and with it the one-time link: the one exception to S57, which [`super::Mailer::new`] warns of.
+/// Prints a mail's text, and with it the one-time link: the one exception to S57, which [`super::Mailer::warn`] tells.
 pub(super) fn print(to: &str, words: &Words) -> Result<(), SendError> {
     write(&mut io::stdout().lock(), to, words)
         .map_err(|error| SendError(format!("cannot write to standard output: {}", error.kind())))

@@ -141,13 +141,3 @@ impl Mailer {
         tokio::time::timeout(self.time_limit, sent).await.map_err(late)?
     }
 }
-
-/// Whether mails can be from here: one RFC 5322 mailbox with an address in ASCII.
-pub fn check_from(from: &str) -> Result<(), Invalid> {
-    Sender::parse(from).map(drop)
-}
-
-/// Whether this is a mail server's URL as [`Transport::Smtp`] takes it. The text of a refusal holds nothing of it.
-pub fn check_smtp_url(url: &str) -> Result<(), Invalid> {
-    SmtpUrl::parse(url).map(drop)
-}

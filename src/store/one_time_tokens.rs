@@ -2,12 +2,13 @@
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 
 use super::{Conn, Result, Tx, run, schema::one_time_tokens, sweep};
 use crate::types::{Digest, Time, UserId};
 
 /// What a token is for. It is good for nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// Proves that the account's address is its owner's.
     VerifyEmail,

@@ -25,7 +25,7 @@ on_both! {
         let (config, clock) = (setup.config(), setup.clock());
         let store = app::connect(&config, clock.clone()).await.unwrap();
         app::ready_schema(&config, &store).await.unwrap();
-        let domain = app::domain(&config, store, clock).await.unwrap();
+        let domain = app::domain(&config, store, clock, None).await.unwrap();
         for name in ["known", "without", "odd", "disabled"] {
             let account = NewAccount {
                 email: Email::parse(&format!("{name}@example.com")).unwrap(),

@@ -152,7 +152,7 @@ impl Story {
     async fn operator(&self) -> Domain {
         let config = self.server.replica().config();
         let store = app::connect(&config, self.server.clock.clone()).await.unwrap();
-        app::domain(&config, store, self.server.clock.clone()).await.unwrap()
+        app::domain(&config, store, self.server.clock.clone(), None).await.unwrap()
     }
 
     async fn sessions(&mut self, own: &SignedIn) {

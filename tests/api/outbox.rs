@@ -305,6 +305,25 @@ on_both! {
 }
 
 on_both! {
+    async fn of_a_registration_that_waits_the_newest_link_is_sent(database: Kind) {
+        // S39
+        let house = House::new(database).await;
+        house.take_mailbox_away();
+        house.register(EMAIL).await;
+        house.deliver().await;
+        let email = Email::parse(EMAIL).unwrap();
+        house.domain.resend_verification(&email, &Client::default()).await.unwrap();
+        house.deliver().await;
+        house.advance(60);
+        house.put_mailbox_back();
+        let mails = house.deliver().await;
+        let [mail] = &mails[..] else { panic!("{mails:?}") };
+        house.domain.verify_email(&mail.token(), &Client::default()).await.unwrap();
+        assert!(house.waiting().await.is_empty());
+    }
+}
+
+on_both! {
     async fn of_a_replica_that_died_another_takes_the_mail_over_as_the_same_message(database: Kind) {
         let mut sink = Sink::start();
         let house = House::of(Setup::new(database).await.mails_to(sink.address)).await;
@@ -332,14 +351,15 @@ on_both! {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_replicas_one_sends_each_mail() {
     let mut sink = Sink::start();
-    let house = House::of(Setup::new(Kind::Postgres).await.set("THROTTLE__MAILS_PER_HOUR", "100")).await;
+    let often = |setup: Setup| setup.set("THROTTLE__MAILS_PER_HOUR", "100");
+    let house = House::of(often(Setup::new(Kind::Postgres).await)).await;
     house.domain.create_user(account(EMAIL)).await.unwrap();
     for _ in 0..100 {
         house.forgot_password(EMAIL).await;
     }
     // Each has as many in hand as it takes at once.
     sink.accept(false);
-    let replica = async || house.setup.replica().mails_to(sink.address).start().await;
+    let replica = async || often(house.setup.replica()).mails_to(sink.address).start().await;
     let (server, other) = (replica().await, replica().await);
     let mut ids = HashSet::new();
     for _ in 0..16 {

@@ -108,7 +108,10 @@ impl Setup {
 
     /// The use cases alone, as the command line has them: no door, and nothing is done that is not called.
     pub async fn domain(&self) -> Arc<Domain> {
-        Arc::new(app::domain(&self.config(), self.store().await, self.clock.clone()).await.unwrap())
+        let config = self.config();
+        let mailer = app::mailer(&config).unwrap();
+        let domain = app::domain(&config, self.store().await, self.clock.clone(), Some(mailer)).await;
+        Arc::new(domain.unwrap())
     }
 
     /// The tables alone.

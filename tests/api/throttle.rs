@@ -585,6 +585,18 @@ on_both! {
 }
 
 on_both! {
+    async fn a_stranger_cannot_use_up_the_mail_of_a_registration(database: Kind) {
+        // S13
+        let server = Server::start(database).await;
+        for _ in 0..5 {
+            server.resend_verification(EMAIL).await.unwrap();
+        }
+        server.register().await;
+        assert_eq!(server.new_mails().await.len(), 1);
+    }
+}
+
+on_both! {
     async fn of_many_who_ask_for_mail_at_once_three_are_heard(database: Kind) {
         // S13
         let server = Server::start(database).await;

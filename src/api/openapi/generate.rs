@@ -11,7 +11,8 @@ use crate::api::rest::{Binding, bindings};
 pub(super) const CALLERS: [(&str, &str); 4] = [
     (
         "none",
-        "Register Login Refresh VerifyEmail ResendVerification ForgotPassword ResetPassword ConfirmEmailChange ValidateCredential BatchValidateCredentials ListVerificationKeys",
+        "Register Login Refresh VerifyEmail ResendVerification ForgotPassword ResetPassword ConfirmEmailChange \
+         ValidateCredential BatchValidateCredentials ListVerificationKeys",
     ),
     ("access_token none", "Logout"),
     ("access_token api_key", "GetMe"),
@@ -102,7 +103,9 @@ fn operation(binding: &Binding) -> Value {
     }
     let mut examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
     if let Some(example) = examples.get_mut(method.name()) {
-        operation["requestBody"]["content"]["application/json"]["example"] = example["request"].take();
+        if binding.has_body {
+            operation["requestBody"]["content"]["application/json"]["example"] = example["request"].take();
+        }
         operation["responses"]["200"]["content"]["application/json"]["example"] = example["response"].take();
     }
     operation

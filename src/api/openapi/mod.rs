@@ -51,14 +51,26 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_a_body_where_its_annotation_says_so() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        for binding in bindings() {
+            let operation = &document["paths"][&binding.path][binding.verb.as_str().to_lowercase()];
+            assert_eq!(operation.get("requestBody").is_some(), binding.has_body, "{}", binding.method.name());
+        }
+    }
+
+    #[test]
     fn the_examples_are_messages() {
         let examples: BTreeMap<String, BTreeMap<String, Value>> =
             serde_json::from_str(generate::EXAMPLES).unwrap();
         let strict = DeserializeOptions::new().deny_unknown_fields(true);
         for (rpc, example) in examples {
-            let method = bindings().map(|binding| binding.method).find(|m| m.name() == rpc).unwrap();
-            for (message, side) in [(method.input(), "request"), (method.output(), "response")] {
-                DynamicMessage::deserialize_with_options(message, example[side].clone(), &strict).unwrap();
+            let binding = bindings().find(|binding| binding.method.name() == rpc).unwrap();
+            assert_eq!(example.contains_key("request"), binding.has_body, "{rpc}");
+            for (side, text) in example {
+                let method = &binding.method;
+                let message = if side == "request" { method.input() } else { method.output() };
+                DynamicMessage::deserialize_with_options(message, text, &strict).unwrap();
             }
         }
     }
