@@ -50,7 +50,7 @@ form.addEventListener("submit", async (event) => {
     const why = refused.map(({ description }) => description).join("; ");
     again(`Not accepted: ${why}.`, form.elements[refused[0].field]);
   } else {
-    again(reason ? "That did not work. Try again in a moment." : "That did not work. Check your connection and try again.", button);
+    again(`That did not work. ${reason ? "Please" : "Check your connection and"} try again in a moment.`, button);
   }
 });
 
