@@ -8,7 +8,7 @@ use std::{
 };
 
 /// For each room, the beginnings of the paths that it may name.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     (
         "api",
         &[
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("store", &["store", "types"]),
     ("crypto", &["crypto", "types"]),
     ("mail", &["mail", "types"]),
+    ("provider", &["provider", "types"]),
     ("types", &["types"]),
     ("config", &["config", "types"]),
     ("telemetry", &["config"]),
@@ -54,8 +55,10 @@ const ARROWS: [(&str, &[&str]); 11] = [
 
 /// Crates that not every room may know, and the rooms that may. A name stands for its family, too: `tonic` for
 /// `tonic_health`.
-const CRATES: [(&[&str], &[&str]); 4] = [
-    (&["tonic", "prost", "axum", "http", "hyper", "tower"], &["api"]),
+const CRATES: [(&[&str], &[&str]); 6] = [
+    (&["tonic", "prost", "axum"], &["api"]),
+    (&["http", "hyper", "tower"], &["api", "provider"]),
+    (&["oauth2", "openidconnect"], &["provider"]),
     (&["diesel", "bb8", "tokio_postgres"], &["store"]),
     (&["lettre", "minijinja"], &["mail"]),
     (&["argon2", "pasetors", "sha2", "crc32fast"], &["crypto"]),

@@ -16,7 +16,7 @@ use super::server::Peer;
 use crate::{
     crypto::api_key,
     domain::{Client, Domain, Error, Result, access::SignedIn, validate::Principal},
-    types::Invalid,
+    types::{Invalid, ip::is_private},
 };
 
 /// Tells the handlers of all services who calls. Cheap to clone.
@@ -113,18 +113,6 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     text.parse().ok().or_else(with_port).or_else(bracketed)
-}
-
-/// Of this machine, or of a network that is not the internet: RFC 1918, 3927, 4193, 4291 and 6598.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && b & 0b1100_0000 == 64;
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
 }
 
 /// The credential that a request presents, if any. Two are an error, never a choice.

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod email;
 pub mod event;
 pub mod ids;
+pub mod ip;
 pub mod name;
 pub mod password;
 pub mod random;
