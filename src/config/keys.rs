@@ -1,5 +1,10 @@
 //! The table of keys: for each its name, the form of its value and its default. What a key means is in
 //! `docs/configuration.md`; what values it takes is said where [`super::Config::load`] reads it.
+//!
+//! Providers are named by the operator, so their keys are a table of templates, which holds for each name that the sources
+//! have.
+
+use std::collections::BTreeSet;
 
 use super::sources::Sources;
 use Default::{From, Is, SameAs, Unset};
@@ -78,6 +83,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "mail.reset_url", form: Text, default: Unset },
     Key { name: "mail.change_email_url", form: Text, default: Unset },
     Key { name: "mail.pages", form: Bool, default: Is("true") },
+    Key { name: "oauth.redirect_uris", form: List, default: Is("") },
+    Key { name: "oauth.require_state", form: Bool, default: Is("false") },
     Key { name: "throttle.account_free_failures", form: Integer, default: Is("4") },
     Key { name: "throttle.account_max_delay", form: Duration, default: Is("15m") },
     Key { name: "throttle.account_max_failures", form: Integer, default: Is("100") },
@@ -87,23 +94,82 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "telemetry.log_level", form: Text, default: Is("info") },
 ];
 
-/// The key of that exact name.
+/// What the keys of providers begin with; the name of the provider, a dot and one of [`PROVIDER_KEYS`] follow.
+pub(super) const PROVIDERS: &str = "oauth.providers.";
+
+/// The keys of every provider, named by what follows the provider's name.
+#[rustfmt::skip] // A table is read by its columns.
+pub(super) const PROVIDER_KEYS: &[Key] = &[
+    Key { name: "kind", form: Text, default: Unset },
+    Key { name: "client_id", form: Text, default: Unset },
+    Key { name: "client_secret", form: Secret, default: Unset },
+    Key { name: "scopes", form: List, default: Is("") },
+    Key { name: "issuer", form: Text, default: Unset },
+    Key { name: "authorization_url", form: Text, default: Unset },
+    Key { name: "token_url", form: Text, default: Unset },
+    Key { name: "api_url", form: Text, default: Unset },
+    Key { name: "allow_private_hosts", form: Bool, default: Is("false") },
+];
+
+/// The name of a provider's key.
+pub(super) fn of_provider(provider: &str, key: &str) -> String {
+    format!("{PROVIDERS}{provider}.{key}")
+}
+
+/// Takes the name of a provider's key apart, into the provider and what follows; that may be no key. `None` when it does
+/// not begin as such a name does.
+pub(super) fn provider(name: &str) -> Option<(&str, &str)> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    let parts = name.strip_prefix(PROVIDERS)?.split_once('.');
+    // No capitals, which the environment could not tell apart; `_`, since a variable cannot hold `-`.
+    parts.filter(|(provider, _)| (1..=32).contains(&provider.len()) && provider.chars().all(allowed))
+}
+
+/// The providers that these keys belong to.
+pub(super) fn providers<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    names.filter_map(|name| provider(name)).map(|(provider, _)| provider.to_owned()).collect()
+}
+
+/// Every key there is when these are the providers, by its whole name.
+pub(super) fn all(providers: &BTreeSet<String>) -> impl Iterator<Item = (String, &'static Key)> {
+    let of_providers = providers
+        .iter()
+        .flat_map(|provider| PROVIDER_KEYS.iter().map(move |key| (of_provider(provider, key.name), key)));
+    KEYS.iter().map(|key| (key.name.to_owned(), key)).chain(of_providers)
+}
+
+/// The key of that exact name; of a provider's key, the template.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+    let (table, name) = provider(name).map_or((KEYS, name), |(_, key)| (PROVIDER_KEYS, key));
+    table.iter().find(|key| key.name == name)
 }
 
 /// Whether `name` is a section, that is, whether keys begin with it and a dot.
 pub(super) fn is_section(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+    let beginning = format!("{name}.");
+    let mut names = KEYS.iter().map(|key| key.name).chain([PROVIDERS]);
+    names.any(|name| name.starts_with(&beginning)) || is_provider(name)
 }
 
-/// The key that was probably meant by `name`: the same key in another section, else one a few letters away.
-pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let last = |name: &'static str| name.rsplit('.').next();
-    let elsewhere = KEYS.iter().find(|key| last(key.name) == name.rsplit('.').next());
-    let close = || {
-        let distance = |key: &&Key| strsim::damerau_levenshtein(key.name, name);
-        KEYS.iter().min_by_key(distance).filter(|key| distance(key) <= 3)
-    };
-    elsewhere.or_else(close).map(|key| key.name)
+/// Whether `name` is the section of one provider.
+pub(super) fn is_provider(name: &str) -> bool {
+    provider(&format!("{name}.")).is_some_and(|(_, key)| key.is_empty())
+}
+
+/// The key that was probably meant by `name`: of the same provider, or the same key in another section, or else one a few
+/// letters away.
+pub(super) fn nearest(name: &str) -> Option<String> {
+    if let Some((provider, key)) = provider(name) {
+        return closest(PROVIDER_KEYS, key).map(|key| of_provider(provider, key));
+    }
+    let last = name.rsplit('.').next();
+    let elsewhere = KEYS.iter().map(|key| key.name).find(|key| key.rsplit('.').next() == last);
+    elsewhere.or_else(|| closest(KEYS, name)).map(str::to_owned)
+}
+
+/// The key at most three letters away, but not one that shares no letter with `name`.
+fn closest(table: &'static [Key], name: &str) -> Option<&'static str> {
+    let distance = |key: &&str| strsim::damerau_levenshtein(key, name);
+    let key = table.iter().map(|key| key.name).min_by_key(distance)?;
+    (distance(&key) <= 3.min(name.len().saturating_sub(1))).then_some(key)
 }

@@ -5,10 +5,12 @@
 //! not own what the values are used for, nor the surroundings: `main` passes the environment in, prints the faults, and
 //! hands the result to `app`.
 //!
-//! A new key is a line in the table, a field below, a line in [`Config::load`] and a row in the documentation.
+//! A new key is a line in the table, a field below, a line in [`Config::load`] (for `oauth.*` in `oauth`) and a row in the
+//! documentation.
 
 mod faults;
 mod keys;
+mod oauth;
 mod parse;
 mod reader;
 mod settings;
@@ -16,7 +18,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
@@ -44,6 +46,8 @@ pub struct Config {
     pub accounts: Accounts,
     /// How mail leaves the house, and where its links lead.
     pub mail: Mail,
+    /// Sign-in with other services' accounts.
+    pub oauth: Oauth,
     /// How often something may fail.
     pub throttle: Throttle,
     /// Logging.
@@ -155,6 +159,40 @@ pub struct Mail {
     pub pages: bool,
 }
 
+/// `oauth.*`
+#[derive(Debug)]
+pub struct Oauth {
+    /// Where a sign-in may lead back to, each matched exactly (S49).
+    pub redirect_uris: Vec<String>,
+    /// Whether a sign-in must have been started here.
+    pub require_state: bool,
+    /// By the name that clients call them by.
+    pub providers: BTreeMap<String, Provider>,
+}
+
+/// `oauth.providers.<name>.*`
+#[derive(Debug)]
+pub struct Provider {
+    /// What it speaks.
+    pub kind: ProviderKind,
+    /// What the provider calls this service.
+    pub client_id: String,
+    /// What it knows this service by.
+    pub client_secret: SecretString,
+    /// Scopes to ask for; when empty, those of the kind.
+    pub scopes: Vec<String>,
+    /// Always there with [`ProviderKind::Oidc`], never with [`ProviderKind::Github`]; compared exactly (S48).
+    pub issuer: Option<String>,
+    /// Only with [`ProviderKind::Github`], and only if it is not at github.com; so are the next two.
+    pub authorization_url: Option<String>,
+    /// As `authorization_url`.
+    pub token_url: Option<String>,
+    /// As `authorization_url`; without a slash at the end.
+    pub api_url: Option<String>,
+    /// Whether it may be at a private address, and be called without TLS. When `false`, every URL above is https (S50).
+    pub allow_private_hosts: bool,
+}
+
 /// `telemetry.*`
 #[derive(Debug)]
 pub struct Telemetry {
@@ -184,6 +222,17 @@ pub enum MailTransport {
     Smtp,
 }
 
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OAuth 2.0, and GitHub's own API.
+    Github,
+    /// OpenID Connect as LinkedIn has it.
+    Linkedin,
+    /// OpenID Connect by discovery.
+    Oidc,
+}
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -198,6 +247,8 @@ const REGISTRATION: &[(&str, Registration)] =
     &[("open", Registration::Open), ("closed", Registration::Closed)];
 const MAIL_TRANSPORT: &[(&str, MailTransport)] =
     &[("log", MailTransport::Log), ("file", MailTransport::File), ("smtp", MailTransport::Smtp)];
+const PROVIDER_KIND: &[(&str, ProviderKind)] =
+    &[("github", ProviderKind::Github), ("linkedin", ProviderKind::Linkedin), ("oidc", ProviderKind::Oidc)];
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl Config {
@@ -211,7 +262,7 @@ impl Config {
         let config = Self {
             server: Server {
                 listen: r.get("server.listen", parse::address),
-                public_url: r.get("server.public_url", parse::public_url),
+                public_url: r.get("server.public_url", parse::base_url),
                 cors_origins: r.list("server.cors_origins", parse::origin),
                 trusted_proxies: r.list("server.trusted_proxies", parse::network),
                 reflection: r.get("server.reflection", parse::one_of(BOOL)),
@@ -226,7 +277,7 @@ impl Config {
             },
             secrets: Secrets { master_key: r.optional("secrets.master_key", parse::master_key) },
             tokens: Tokens {
-                audience: r.get("tokens.audience", parse::audience),
+                audience: r.get("tokens.audience", parse::name),
                 access_ttl: r.get("tokens.access_ttl", parse::duration("1s", "24h")),
                 refresh_ttl: r.get("tokens.refresh_ttl", parse::duration("1s", "365d")),
                 refresh_idle: r.get("tokens.refresh_idle", parse::duration("1s", "365d")),
@@ -256,6 +307,7 @@ impl Config {
                 change_email_url: r.optional("mail.change_email_url", parse::link),
                 pages: r.get("mail.pages", parse::one_of(BOOL)),
             },
+            oauth: Oauth::read(r),
             throttle: Throttle {
                 account_free_failures: r.get("throttle.account_free_failures", parse::number(1..=1000)),
                 account_max_delay: r.get("throttle.account_max_delay", parse::duration("1s", "24h")),

@@ -73,8 +73,8 @@ pub(super) fn duration(least: &'static str, most: &'static str) -> impl Fn(&str)
     }
 }
 
-/// Where clients reach the service. No slash at the end, since paths are put behind it.
-pub(super) fn public_url(text: &str) -> Parsed<String> {
+/// A URL that paths are put behind, hence no slash at the end.
+pub(super) fn base_url(text: &str) -> Parsed<String> {
     let (origin, path) = split_web_url(text).ok_or("is not a URL like https://auth.example.com")?;
     if path.contains(['?', '#']) || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("is not a URL of scheme, host and path alone".to_owned());
@@ -130,15 +130,74 @@ fn split_web_url(text: &str) -> Option<(&str, &str)> {
 /// The link of a mail, with a place for the token. Any scheme will do: it may open an application.
 pub(super) fn link(text: &str) -> Parsed<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
-    let scheme_holds = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     let plain = !rest.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !(scheme_holds && plain && text.matches("{token}").count() == 1) {
+    if !(is_scheme(scheme) && plain && text.matches("{token}").count() == 1) {
         return Err(
             "is not a URL with {token} in it once, like https://app.example.com/verify?token={token}".into(),
         );
     }
     Ok(text.to_owned())
+}
+
+/// Whether this is the scheme of a URI.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+/// Whether these are characters of a URI (RFC 3986 section 2). Any other would be sent in another spelling.
+fn is_uri_text(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c))
+}
+
+/// Where a sign-in may lead back to, kept as it is written since it is matched exactly (S49). Any scheme will do:
+/// applications have their own. It is followed by a slash (RFC 8252 section 7.1), or `localhost:3000/callback` would be a
+/// URI of the scheme `localhost`.
+pub(super) fn redirect_uri(text: &str) -> Parsed<String> {
+    match text.chars().find(|c| matches!(c, '*' | '#' | ',')) {
+        Some('*') => return Err("holds a wildcard, but is matched exactly: name each URI".to_owned()),
+        Some('#') => return Err("holds a fragment: leave out the # and what follows".to_owned()),
+        Some(_) => return Err("holds a comma, which separates URIs here".to_owned()),
+        None => {}
+    }
+    let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    let web = ["http", "https"].iter().any(|web| web.eq_ignore_ascii_case(scheme));
+    let absolute = is_scheme(scheme) && rest.starts_with('/') && is_uri_text(text);
+    if !absolute || (web && split_web_url(text).is_none()) {
+        return Err("is not a URI like https://app.example.com/callback or com.example.app:/callback".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The secret that a provider gave this service.
+pub(super) fn secret(text: &str) -> Parsed<SecretString> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("is empty or of several lines".to_owned());
+    }
+    Ok(text.into())
+}
+
+/// A scope that a provider knows (RFC 6749 section 3.3), without the comma, which separates scopes here.
+pub(super) fn foreign_scope(text: &str) -> Parsed<String> {
+    let token = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | ',');
+    let holds = !text.is_empty() && text.chars().all(token);
+    holds.then(|| text.to_owned()).ok_or_else(|| "is not a scope, without spaces and commas".to_owned())
+}
+
+/// Where a provider is called.
+pub(super) fn endpoint(text: &str) -> Parsed<String> {
+    let holds = split_web_url(text).is_some() && is_uri_text(text) && !text.contains('#');
+    holds
+        .then(|| text.to_owned())
+        .ok_or_else(|| "is not a URL like https://login.example.com/token".to_owned())
+}
+
+/// The issuer of ID tokens, kept as it is written since it is compared exactly (S48).
+pub(super) fn issuer(text: &str) -> Parsed<String> {
+    let url = endpoint(text).ok().filter(|url| !url.contains('?'));
+    url.ok_or_else(|| {
+        "is not a URL of scheme, host and path alone, like https://accounts.example.com".to_owned()
+    })
 }
 
 /// A path of the file system.
@@ -189,7 +248,8 @@ pub(super) fn master_key(text: &str) -> Parsed<SecretBox<[u8; 32]>> {
     Ok(SecretBox::new(Box::new(key)))
 }
 
-pub(super) fn audience(text: &str) -> Parsed<String> {
+/// A name that somebody gave: an audience, a client.
+pub(super) fn name(text: &str) -> Parsed<String> {
     let holds = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
     holds.then(|| text.to_owned()).ok_or_else(|| "is not a name of 1 to 255 bytes".to_owned())
 }

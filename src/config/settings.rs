@@ -8,7 +8,7 @@ use super::sources::Origin;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The key (`server.listen`).
-    pub key: &'static str,
+    pub key: String,
     /// The value, secrets masked, a list's items separated by commas; empty when a key has no value.
     pub value: String,
     /// Where it was set.
@@ -46,7 +46,7 @@ pub(super) fn render(settings: &[Setting]) -> String {
 
 /// Key and value of a line; one without a value is commented out.
 fn pair(setting: &Setting) -> (String, String) {
-    let form = keys::find(setting.key).map_or(Form::Text, |key| key.form);
+    let form = keys::find(&setting.key).map_or(Form::Text, |key| key.form);
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let value = match form {
         Form::Integer | Form::Bool => setting.value.clone(),
@@ -58,7 +58,7 @@ fn pair(setting: &Setting) -> (String, String) {
         _ if setting.value.is_empty() => return (format!("# {}", setting.key), "(none)".to_owned()),
         _ => quoted(&setting.value),
     };
-    (setting.key.to_owned(), value)
+    (setting.key.clone(), value)
 }
 
 /// An offending value as a fault shows it: on one line, not too long, and not at all when it is secret (S57).

@@ -70,22 +70,24 @@ enum Raw {
 type Entry = (String, Raw, Origin);
 
 /// The values of all keys that have one, the faults of the sources added to `faults`.
-pub(super) fn gather(sources: &Sources, faults: &mut Vec<Fault>) -> BTreeMap<&'static str, Found> {
+pub(super) fn gather(sources: &Sources, faults: &mut Vec<Fault>) -> BTreeMap<String, Found> {
     let mut found = BTreeMap::new();
     for layer in [file(sources, faults), environment(sources), flags(sources)] {
         found.extend(assign(layer, &sources.directory, faults));
     }
-    for key in keys::KEYS {
-        if !found.contains_key(key.name)
+    // A provider is also one of which nothing was set right, so that all that it lacks is told at once.
+    let providers = keys::providers(found.keys().chain(faults.iter().map(|fault| &fault.key)));
+    for (name, key) in keys::all(&providers) {
+        if !found.contains_key(&name)
             && let Some(items) = default(key, sources, &found)
         {
-            found.insert(key.name, Found { items, origin: Origin::Default });
+            found.insert(name, Found { items, origin: Origin::Default });
         }
     }
     found
 }
 
-fn default(key: &Key, sources: &Sources, found: &BTreeMap<&str, Found>) -> Option<Vec<String>> {
+fn default(key: &Key, sources: &Sources, found: &BTreeMap<String, Found>) -> Option<Vec<String>> {
     match key.default {
         keys::Default::Is(text) => Some(split(key.form, text.to_owned())),
         keys::Default::From(make) => Some(split(key.form, make(sources))),
@@ -132,7 +134,10 @@ fn flatten(prefix: &str, table: toml::Table, origin: &Origin, entries: &mut Vec<
     for (name, value) in table {
         let name = format!("{prefix}{name}");
         match value {
-            toml::Value::Table(table) if keys::is_section(&name) => {
+            // A provider without keys is left to be told of, where it would go unseen.
+            toml::Value::Table(table)
+                if keys::is_section(&name) && !(table.is_empty() && keys::is_provider(&name)) =>
+            {
                 flatten(&format!("{name}."), table, origin, entries);
             }
             value => entries.push((name, Raw::Toml(value), origin.clone())),
@@ -159,38 +164,45 @@ fn flags(sources: &Sources) -> Vec<Entry> {
 }
 
 /// Gives each entry of one source to its key.
-fn assign(entries: Vec<Entry>, directory: &Path, faults: &mut Vec<Fault>) -> BTreeMap<&'static str, Found> {
-    let mut found: BTreeMap<&'static str, Found> = BTreeMap::new();
+fn assign(entries: Vec<Entry>, directory: &Path, faults: &mut Vec<Fault>) -> BTreeMap<String, Found> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for (name, raw, origin) in entries {
-        let secret_file =
-            || name.strip_suffix("_file").and_then(keys::find).filter(|key| key.form.is_secret());
-        let (key, items) = if let Some(key) = keys::find(&name) {
-            (key, items(key.form, raw))
-        } else if let Some(key) = secret_file() {
-            (key, items(Form::Text, raw).and_then(|path| read_secret(&directory.join(path.concat()))))
+        let secret_file = || {
+            let name = name.strip_suffix("_file")?;
+            keys::find(name).filter(|key| key.form.is_secret()).map(|key| (name, key))
+        };
+        let (key, form, items) = if let Some(key) = keys::find(&name) {
+            (name, key.form, items(key.form, raw))
+        } else if let Some((name, key)) = secret_file() {
+            let content = items(Form::Text, raw).and_then(|path| read_secret(&directory.join(path.concat())));
+            (name.to_owned(), key.form, content)
         } else {
             let problem = unknown(&name);
             faults.push(Fault { key: name, problem, origin: Some(origin) });
             continue;
         };
         let problem = match items {
-            Ok(_) if found.contains_key(key.name) && key.form.is_secret() => {
-                format!("is given twice, as {0} and as {0}_file: leave one out", key.name)
+            Ok(_) if found.contains_key(&key) && form.is_secret() => {
+                format!("is given twice, as {key} and as {key}_file: leave one out")
             }
             Ok(items) => {
-                found.insert(key.name, Found { items, origin });
+                found.insert(key, Found { items, origin });
                 continue;
             }
             Err(problem) => problem,
         };
-        faults.push(Fault { key: key.name.to_owned(), problem, origin: Some(origin) });
+        faults.push(Fault { key, problem, origin: Some(origin) });
     }
     found
 }
 
 fn unknown(name: &str) -> String {
     match keys::nearest(name) {
+        _ if keys::is_provider(name) => "is a provider: set its kind, client_id and client_secret".to_owned(),
         _ if keys::is_section(name) => "is a section, not a key".to_owned(),
+        _ if name.starts_with(keys::PROVIDERS) && keys::provider(name).is_none() => {
+            "the name of a provider is 1 to 32 of a to z, 0 to 9, - and _".to_owned()
+        }
         Some(key) => format!("unknown key, did you mean {key}?"),
         None => "unknown key".to_owned(),
     }

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::*;
 
 mod mail;
+mod oauth;
 
 /// 32 different bytes.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -114,6 +115,8 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!((mail.transport, mail.dir.as_path()), (MailTransport::Log, Path::new("mail")));
     assert!(mail.smtp_url.is_none() && mail.from.is_none() && mail.templates_dir.is_none() && mail.pages);
     assert_eq!((&mail.verify_url, &mail.reset_url, &mail.change_email_url), (&None, &None, &None));
+    let oauth = &config.oauth;
+    assert!(oauth.redirect_uris.is_empty() && !oauth.require_state && oauth.providers.is_empty()); // S49
     let throttle = &config.throttle;
     assert_eq!((throttle.account_free_failures, throttle.account_max_failures), (4, 100)); // S8
     assert_eq!(throttle.account_max_delay, Duration::from_mins(15)); // S8
@@ -133,7 +136,7 @@ fn the_log_is_text_on_a_terminal() {
 
 #[test]
 fn every_key_of_the_table_is_read_once_in_its_order() {
-    let read: Vec<&str> = Setup::new().load().1.iter().map(|setting| setting.key).collect();
+    let read: Vec<String> = Setup::new().load().1.into_iter().map(|setting| setting.key).collect();
     let table: Vec<&str> = keys::KEYS.iter().map(|key| key.name).collect();
     assert_eq!(read, table);
 }
@@ -514,14 +517,16 @@ fn settings_render_as_an_aligned_toml_document() {
 fn the_documentation_has_every_key_with_its_default() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
-    assert_eq!(rows.len(), keys::KEYS.len());
-    for (row, key) in rows.iter().zip(keys::KEYS) {
+    let providers = std::collections::BTreeSet::from(["<name>".to_owned()]);
+    let keys: Vec<_> = keys::all(&providers).collect();
+    assert_eq!(rows.len(), keys.len());
+    for (row, (name, key)) in rows.iter().zip(keys) {
         let default = match key.default {
             keys::Default::Is("") => "`[]`".to_owned(),
             keys::Default::Is(text) | keys::Default::SameAs(text) => format!("`{text}`"),
             keys::Default::From(_) | keys::Default::Unset => String::new(),
         };
-        assert!(row.starts_with(&format!("| `{}` | {default}", key.name)), "{}: {row}", key.name);
+        assert!(row.starts_with(&format!("| `{name}` | {default}")), "{name}: {row}");
     }
 }
 
@@ -534,8 +539,8 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn the_examples_of_the_documentation_load() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
-    let [toml] = blocks(&text, "toml")[..] else { panic!("{text}") };
-    let [shell] = blocks(&text, "sh")[..] else { panic!("{text}") };
+    let [toml, provider] = blocks(&text, "toml")[..] else { panic!("{text}") };
+    let [shell, secret] = blocks(&text, "sh")[..] else { panic!("{text}") };
     let mut by_environment = Setup::new();
     let mut by_flag = Setup::new();
     for line in shell.lines() {
@@ -553,4 +558,10 @@ fn the_examples_of_the_documentation_load() {
         assert_eq!(server.cors_origins, all[0].cors_origins);
         assert!(!server.cors_origins.is_empty());
     }
+
+    let (name, value) = secret.trim().strip_prefix("export ").unwrap().split_once('=').unwrap();
+    let oauth = Setup::new().toml(provider).env(name, value).load().0.oauth;
+    assert_eq!(oauth.providers["github"].kind, ProviderKind::Github);
+    assert_eq!(oauth.providers["github"].client_secret.expose_secret(), value);
+    assert!(!oauth.redirect_uris.is_empty());
 }
