@@ -11,8 +11,10 @@ const FILES: [&str; 4] = [
 ];
 
 /// Messages with a password, a token or a key's secret in them. `src/api/pb.rs` prints them without (S57).
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 17] = [
     "ChangePasswordRequest",
+    "CompleteLinkRequest",
+    "CompleteOAuthRequest",
     "ConfirmEmailChangeRequest",
     "CreateKeyResponse",
     "DeleteMeRequest",
@@ -23,6 +25,7 @@ const SECRET: [&str; 14] = [
     "RequestEmailChangeRequest",
     "ResetPasswordRequest",
     "RotateKeyResponse",
+    "StartOAuthResponse",
     "TokenResponse",
     "ValidateCredentialRequest",
     "VerifyEmailRequest",

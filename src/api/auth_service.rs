@@ -13,7 +13,7 @@ use super::{
     status::Problem,
 };
 use crate::{
-    domain::{Domain, Error, NewAccount, Result},
+    domain::{Domain, Error, NewAccount, Result, oauth::Returned},
     types::{DisplayName, Email, EventId, Invalid, Password, Scopes, SessionId, event::Action},
 };
 
@@ -181,6 +181,64 @@ impl AuthService for Auth {
         let (events, next_page_token) = convert::page(events, size, |event| event.id.0);
         let events = events.into_iter().map(convert::event).collect();
         Ok(Response::new(pb::ListMyEventsResponse { events, next_page_token }))
+    }
+
+    async fn start_o_auth(&self, request: Request<pb::StartOAuthRequest>) -> Answer<pb::StartOAuthResponse> {
+        let request = request.get_ref();
+        let started = self.domain.start_oauth(&request.provider, &request.redirect_uri).await?;
+        Ok(Response::new(convert::started(started)))
+    }
+
+    async fn complete_o_auth(&self, request: Request<pb::CompleteOAuthRequest>) -> Answer<pb::TokenResponse> {
+        let client = self.callers.client(&request);
+        let request = request.into_inner();
+        let returned = Returned {
+            provider: request.provider,
+            code: request.code.into(),
+            redirect_uri: request.redirect_uri,
+            state: request.state.map(Into::into),
+            flow_secret: request.flow_secret.map(Into::into),
+        };
+        let issued = self.domain.complete_oauth(&returned, &client).await?;
+        Ok(Response::new(convert::token_response(issued)))
+    }
+
+    async fn list_identities(
+        &self,
+        request: Request<pb::ListIdentitiesRequest>,
+    ) -> Answer<pb::ListIdentitiesResponse> {
+        let caller = self.callers.user(&request).await?;
+        let identities = self.domain.list_identities(caller.user_id).await?;
+        let identities = identities.into_iter().map(convert::identity).collect();
+        Ok(Response::new(pb::ListIdentitiesResponse { identities }))
+    }
+
+    async fn start_link(&self, request: Request<pb::StartLinkRequest>) -> Answer<pb::StartOAuthResponse> {
+        let caller = self.callers.user(&request).await?;
+        let request = request.get_ref();
+        let started = self.domain.start_link(&caller, &request.provider, &request.redirect_uri).await?;
+        Ok(Response::new(convert::started(started)))
+    }
+
+    async fn complete_link(&self, request: Request<pb::CompleteLinkRequest>) -> Answer<pb::Identity> {
+        let caller = self.callers.user(&request).await?;
+        let request = request.into_inner();
+        let returned = Returned {
+            provider: request.provider,
+            code: request.code.into(),
+            redirect_uri: request.redirect_uri,
+            state: Some(request.state.into()),
+            flow_secret: Some(request.flow_secret.into()),
+        };
+        let identity = self.domain.complete_link(&caller, &returned).await?;
+        Ok(Response::new(convert::identity(identity)))
+    }
+
+    async fn unlink(&self, request: Request<pb::UnlinkRequest>) -> Answer<pb::UnlinkResponse> {
+        let caller = self.callers.user(&request).await?;
+        let id = request.get_ref().identity_id.parse().map_err(|_| Error::NotFound("identity"))?;
+        self.domain.unlink(&caller, id).await?;
+        Ok(Response::new(pb::UnlinkResponse {}))
     }
 
     async fn list_sessions(

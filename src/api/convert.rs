@@ -11,9 +11,10 @@ use super::pb;
 use crate::{
     domain::{
         Error, Issued, Registered, Result, VerificationKey,
+        oauth::Started,
         validate::{Principal, Status, Validation},
     },
-    store::{api_keys::ApiKey, events::Event, sessions::Session, users::User},
+    store::{api_keys::ApiKey, events::Event, identities::Identity, sessions::Session, users::User},
     types::{
         Invalid, Scopes, SessionId, Time,
         event::{Action, Outcome},
@@ -181,6 +182,26 @@ pub fn api_key(key: ApiKey) -> pb::ApiKey {
     }
 }
 
+pub fn identity(identity: Identity) -> pb::Identity {
+    pb::Identity {
+        id: identity.id.to_string(),
+        provider: identity.provider,
+        issuer: identity.issuer,
+        subject: identity.subject,
+        email: identity.email.unwrap_or_default(),
+        create_time: Some(timestamp(identity.create_time)),
+        last_used_time: Some(timestamp(identity.last_used_time)),
+    }
+}
+
+pub fn started(started: Started) -> pb::StartOAuthResponse {
+    pb::StartOAuthResponse {
+        authorization_url: started.authorization_url,
+        state: started.state.expose_secret().to_owned(),
+        flow_secret: started.flow_secret.expose_secret().to_owned(),
+    }
+}
+
 pub fn event(event: Event) -> pb::Event {
     use pb::{EventAction as A, EventOutcome as O};
     let action = match event.action {
@@ -198,6 +219,8 @@ pub fn event(event: Event) -> pb::Event {
         Action::VerifyEmail => A::VerifyEmail,
         Action::RequestEmailChange => A::RequestEmailChange,
         Action::ChangeEmail => A::ChangeEmail,
+        Action::LinkIdentity => A::LinkIdentity,
+        Action::UnlinkIdentity => A::UnlinkIdentity,
         Action::DeleteAccount => A::DeleteAccount,
         Action::DisableAccount => A::DisableAccount,
         Action::EnableAccount => A::EnableAccount,

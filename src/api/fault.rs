@@ -22,6 +22,13 @@ impl From<Error> for Problem {
             Error::AccountDisabled => Reason::AccountDisabled,
             Error::EmailNotVerified => Reason::EmailNotVerified,
             Error::OneTimeTokenInvalid => Reason::OneTimeTokenInvalid,
+            Error::UnknownProvider => Reason::UnknownProvider,
+            Error::RedirectUriNotAllowed => Reason::RedirectUriNotAllowed,
+            Error::OauthStateInvalid => Reason::OauthStateInvalid,
+            Error::OauthCodeRefused => Reason::OauthCodeRefused,
+            Error::ProviderUnavailable => Reason::ProviderUnavailable,
+            Error::IdentityAlreadyLinked => Reason::IdentityAlreadyLinked,
+            Error::LastWayIn => Reason::LastWayIn,
             Error::SessionRequired => Reason::SessionRequired,
             Error::RegistrationClosed => Reason::RegistrationClosed,
             Error::EmailAlreadyRegistered => Reason::EmailAlreadyRegistered,
@@ -32,7 +39,7 @@ impl From<Error> for Problem {
             Error::Overloaded { .. } => Reason::Overloaded,
             Error::LimitReached(_) => Reason::LimitReached,
             Error::StorageUnavailable(_) => Reason::StorageUnavailable,
-            Error::Internal(_) => Reason::Internal,
+            Error::Internal(_) | Error::Taken => Reason::Internal,
         };
         let mut problem = Self::new(reason, error.to_string());
         match error {

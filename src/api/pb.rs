@@ -23,8 +23,8 @@ macro_rules! redacted {
 }
 
 redacted! {
-    ChangePasswordRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest
-    RefreshRequest RegisterRequest RequestEmailChangeRequest ResetPasswordRequest RotateKeyResponse TokenResponse
+    ChangePasswordRequest CompleteLinkRequest CompleteOAuthRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest
+    RefreshRequest RegisterRequest RequestEmailChangeRequest ResetPasswordRequest RotateKeyResponse StartOAuthResponse TokenResponse
     ValidateCredentialRequest VerifyEmailRequest
 }
 
@@ -46,7 +46,7 @@ mod tests {
     fn is_secret(field: &FieldDescriptor) -> bool {
         let name = field.name();
         // A page token is an id.
-        name == "token"
+        ["token", "code", "state"].contains(&name)
             || ["password", "access_token", "refresh_token", "credential", "secret"]
                 .iter()
                 .any(|s| name.ends_with(s))

@@ -3,6 +3,7 @@
 mod lock_file;
 mod mail;
 mod master_key;
+mod provider;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -222,7 +223,8 @@ pub async fn domain(
                 HasherError::Thread(_) => StartError::Internal(error.to_string()),
             }
         })?;
-    Ok(Domain::start(store, clock, hasher, master_key, mailer, settings(config)).await?)
+    let providers = provider::providers(config)?;
+    Ok(Domain::start(store, clock, hasher, master_key, mailer, providers, settings(config)).await?)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -241,6 +243,8 @@ fn settings(config: &Config) -> Settings {
         require_verified_email: config.accounts.require_verified_email,
         throttle: config.throttle.clone(),
         links: mail::links(config),
+        redirect_uris: config.oauth.redirect_uris.clone(),
+        require_state: config.oauth.require_state,
     }
 }
 

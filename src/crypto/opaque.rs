@@ -1,4 +1,4 @@
-//! Opaque tokens: 256 random bits that mean nothing but to the database (S16, S37).
+//! Opaque tokens: 256 random bits that mean nothing but to the database (S16, S37, S43).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
@@ -29,6 +29,16 @@ pub fn new_one_time_token() -> SecretString {
 /// What is stored of a mailed token; `None` where the text cannot be one.
 pub fn one_time_token_digest(text: &str) -> Option<Digest> {
     digest(ONE_TIME_PREFIX, text)
+}
+
+/// A new state of a sign-in by a provider (S43): `os_` and 43 characters of base64url.
+pub fn new_oauth_state() -> SecretString {
+    new("os_")
+}
+
+/// What whoever starts such a sign-in is known by when they complete it: `fs_` and 43 characters of base64url.
+pub fn new_flow_secret() -> SecretString {
+    new("fs_")
 }
 
 fn new(prefix: &str) -> SecretString {

@@ -44,6 +44,30 @@ pub enum Error {
     /// Unknown, used, void or expired, or for something else.
     #[error("the token is not valid: it was used before, has expired or was replaced by a newer one")]
     OneTimeTokenInvalid,
+    /// No provider of this name is configured.
+    #[error("there is no such provider")]
+    UnknownProvider,
+    /// Not one of `oauth.redirect_uris` (S49).
+    #[error("the redirect URI is not one of those that are allowed")]
+    RedirectUriNotAllowed,
+    /// Unknown, over, too late, or of another provider, redirect URI or person (S43, S44).
+    #[error("the sign-in was not started here, is over, or was started by somebody else")]
+    OauthStateInvalid,
+    /// The provider does not take the code, or does not vouch for what it says of the person.
+    #[error("the provider did not accept the code, or does not vouch for the person's e-mail address")]
+    OauthCodeRefused,
+    /// The provider does not answer, or not as it should.
+    #[error("the identity provider is not available")]
+    ProviderUnavailable,
+    /// The identity is another account's.
+    #[error("the identity belongs to another account")]
+    IdentityAlreadyLinked,
+    /// Without it nobody could sign in to the account.
+    #[error("this is the last way to sign in; set a password or link another identity first")]
+    LastWayIn,
+    /// Somebody else made the same account or identity at the same time: to be tried anew. Never leaves the domain.
+    #[error("made by somebody else at the same time")]
+    Taken,
     /// An API key where a user's access token is needed (S35).
     #[error("this needs a user's access token; an API key does not do")]
     SessionRequired,

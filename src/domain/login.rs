@@ -35,7 +35,7 @@ impl Domain {
     }
 
     /// What keeps the owner of an account from signing in, who has shown to be it.
-    fn refusal(&self, user: &User) -> Option<Error> {
+    pub(super) fn refusal(&self, user: &User) -> Option<Error> {
         if user.disabled_time.is_some() {
             Some(Error::AccountDisabled)
         } else if self.settings.require_verified_email && user.email_verified_time.is_none() {

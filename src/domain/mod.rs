@@ -16,6 +16,7 @@ mod keyring;
 pub mod keys;
 mod login;
 mod logout;
+pub mod oauth;
 mod one_time_tokens;
 mod outbox;
 mod password;
@@ -35,7 +36,7 @@ mod usage;
 pub mod validate;
 mod verify_email;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, Semaphore};
 
@@ -52,6 +53,7 @@ use turns::Turns;
 use crate::{
     crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
     mail::Mailer,
+    provider::Provider,
     store::Store,
     types::{Clock, Scopes, Throttle},
 };
@@ -74,6 +76,7 @@ pub struct Domain {
     address_turns: Turns,
     /// Absent where no mail is sent: by a command, which leaves what it writes to the service.
     mailer: Option<Mailer>,
+    providers: BTreeMap<String, Provider>,
     mail_due: Arc<Notify>,
 }
 
@@ -102,6 +105,10 @@ pub struct Settings {
     pub throttle: Throttle,
     /// Where the links of mails lead.
     pub links: Links,
+    /// Where sign-ins by providers may lead back to (S49).
+    pub redirect_uris: Vec<String>,
+    /// Whether they must have been started here.
+    pub require_state: bool,
 }
 
 impl Domain {
@@ -115,6 +122,7 @@ impl Domain {
         passwords: PasswordHasher,
         master_key: MasterKey,
         mailer: Option<Mailer>,
+        providers: BTreeMap<String, Provider>,
         settings: Settings,
     ) -> Result<Self, keyring::LoadError> {
         let keys = keyring::load(&store, &master_key).await?;
@@ -132,6 +140,7 @@ impl Domain {
             account_turns: Turns::new(TRIES_AT_ONCE),
             address_turns: Turns::new(TRIES_AT_ONCE),
             mailer,
+            providers,
             mail_due: Arc::default(),
         })
     }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     mail::{Change, Content},
     store::{
+        identities,
         one_time_tokens::{self, Purpose},
         password_failures, users,
     },
@@ -37,6 +38,7 @@ impl Domain {
             self.end_all_sessions(tx, user.id, None, now).await?;
             if user.email_verified_time.is_none() {
                 self.end_all_keys(tx, user.id, now).await?;
+                identities::delete_all(tx, user.id).await?;
                 users::set_email_verified(tx, user.id, now).await?.ok_or(Error::OneTimeTokenInvalid)?;
             }
             users::set_password(tx, user.id, &hash, now).await?;

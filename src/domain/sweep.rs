@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Domain, Result};
-use crate::store::{changes, events, mails, one_time_tokens, password_failures, rate_windows, sessions};
+use crate::store::{
+    changes, events, mails, oauth_flows, one_time_tokens, password_failures, rate_windows, sessions,
+};
 
 /// Rows removed in one transaction: few, so that nobody waits for it for long.
 const BATCH: i64 = 500;
@@ -19,6 +21,7 @@ const EVENTS_KEPT: Duration = Duration::from_hours(90 * 24);
 enum Sweep {
     Sessions,
     OneTimeTokens,
+    OauthFlows,
     Mails,
     PasswordFailures,
     RateWindows,
@@ -34,6 +37,7 @@ impl Domain {
         for table in [
             S::Sessions,
             S::OneTimeTokens,
+            S::OauthFlows,
             S::Mails,
             S::PasswordFailures,
             S::RateWindows,
@@ -65,6 +69,7 @@ impl Domain {
             match table {
                 Sweep::Sessions => sessions::sweep(tx, now - EXPIRED_KEPT, BATCH).await,
                 Sweep::OneTimeTokens => one_time_tokens::sweep(tx, now - EXPIRED_KEPT, BATCH).await,
+                Sweep::OauthFlows => oauth_flows::sweep(tx, now, BATCH).await,
                 Sweep::Mails => mails::sweep(tx, now - COLD_KEPT, BATCH).await,
                 Sweep::PasswordFailures => password_failures::sweep(tx, off, now - COLD_KEPT, BATCH).await,
                 Sweep::RateWindows => rate_windows::sweep(tx, now, BATCH).await,

@@ -7,9 +7,9 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, TokenUrl,
-    basic::BasicClient,
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse,
+    TokenUrl, basic::BasicClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -17,7 +17,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     Error, Profile, Proofs, Result, Settings,
-    http::{Http, HttpError},
+    http::{Answer, Http, HttpError},
 };
 
 /// What is asked for when the operator does not say: `/user/emails` needs it.
@@ -106,8 +106,7 @@ impl Github {
         if let Some(verifier) = &proofs.code_verifier {
             exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
         }
-        let send = async |request| Ok::<_, HttpError>(as_json(self.http.send(request).await?));
-        let answer = exchange.request_async(&send).await.map_err(of_exchange)?;
+        let answer = exchange.request_async(&Forms(&self.http)).await.map_err(of_exchange)?;
         let token = answer.access_token().secret();
 
         let user: User = self.get("user", token).await?.ok_or_else(|| {
@@ -141,6 +140,18 @@ impl Github {
         serde_json::from_slice(answer.body())
             .map(Some)
             .map_err(|error| unavailable(format!("it answered with something else ({:?})", error.classify())))
+    }
+}
+
+/// A client that makes JSON of forms.
+struct Forms<'a>(&'a Http);
+
+impl<'a> AsyncHttpClient<'a> for Forms<'_> {
+    type Error = HttpError;
+    type Future = Answer<'a>;
+
+    fn call(&'a self, request: Request<Vec<u8>>) -> Answer<'a> {
+        Box::pin(async move { self.0.send(request).await.map(as_json) })
     }
 }
 

@@ -19,6 +19,7 @@ use hyper_util::{
     },
     rt::TokioExecutor,
 };
+use oauth2::AsyncHttpClient;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tower::Service;
 
@@ -93,6 +94,18 @@ impl Http {
             return Err(HttpError(PRIVATE.to_owned()));
         }
         Ok(())
+    }
+}
+
+/// A request's answer, in time to come.
+pub(super) type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send + 'a>>;
+
+impl<'a> AsyncHttpClient<'a> for Http {
+    type Error = HttpError;
+    type Future = Answer<'a>;
+
+    fn call(&'a self, request: Request<Vec<u8>>) -> Answer<'a> {
+        Box::pin(self.send(request))
     }
 }
 

@@ -123,8 +123,7 @@ impl Oidc {
         if let Some(verifier) = &proofs.code_verifier {
             exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
         }
-        let send = async |request| self.http.send(request).await;
-        let answer = exchange.request_async(&send).await.map_err(of_exchange)?;
+        let answer = exchange.request_async(&self.http).await.map_err(of_exchange)?;
         let id_token = answer.id_token().ok_or_else(|| Error::Refused("it sends no ID token".to_owned()))?;
         let claims = match verify(&client, id_token, proofs) {
             // The provider may have a new key since.
@@ -171,8 +170,7 @@ impl Oidc {
     ) -> Result<Option<CoreUserInfoClaims>> {
         // It must speak of the same person (OpenID Connect Core, section 5.3.2).
         let Ok(request) = client.user_info(token.clone(), Some(subject.clone())) else { return Ok(None) };
-        let send = async |request| self.http.send(request).await;
-        let claims: std::result::Result<CoreUserInfoClaims, _> = request.request_async(&send).await;
+        let claims: std::result::Result<CoreUserInfoClaims, _> = request.request_async(&self.http).await;
         claims.map(Some).map_err(|error| match error {
             openidconnect::UserInfoError::Request(error) => Error::Unavailable(error.to_string()),
             error => Error::Refused(format!("its userinfo does not hold: {error}")),
@@ -186,8 +184,7 @@ impl Oidc {
         let metadata = match &*discovered {
             Some((since, metadata)) if since.elapsed() < max_age => metadata.clone(),
             _ => {
-                let send = async |request| self.http.send(request).await;
-                let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &send).await;
+                let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
                 let metadata =
                     metadata.map_err(|error| Error::Unavailable(format!("discovery failed: {error}")))?;
                 *discovered = Some((Instant::now(), metadata.clone()));

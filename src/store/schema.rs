@@ -174,6 +174,38 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{Nullable, Text};
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    identities (id) {
+        id -> SqlId,
+        user_id -> SqlId,
+        provider -> Text,
+        issuer -> Text,
+        subject -> Text,
+        email -> Nullable<Text>,
+        create_time -> SqlTime,
+        last_used_time -> SqlTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Binary, Nullable, Text};
+    use crate::store::sql_types::{SqlId, SqlTime};
+
+    oauth_flows (state) {
+        state -> Binary,
+        flow_secret -> Binary,
+        provider -> Text,
+        redirect_uri -> Text,
+        proofs_sealed -> Text,
+        user_id -> Nullable<SqlId>,
+        create_time -> SqlTime,
+        expire_time -> SqlTime,
+    }
+}
+
 diesel::joinable!(api_key_secrets -> api_keys (key_id));
 diesel::joinable!(api_keys -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, api_keys, api_key_secrets);

@@ -17,7 +17,7 @@ use diesel::{
 use uuid::Uuid;
 
 use crate::types::{
-    Digest, EventId, KeyId, MailId, Scopes, SessionId, Time, UserId,
+    Digest, EventId, IdentityId, KeyId, MailId, Scopes, SessionId, Time, UserId,
     event::{Action, Outcome},
     password::PasswordHash,
 };
@@ -74,6 +74,7 @@ id_column!(SessionId, SessionIdColumn);
 id_column!(KeyId, KeyIdColumn);
 id_column!(MailId, MailIdColumn);
 id_column!(EventId, EventIdColumn);
+id_column!(IdentityId, IdentityIdColumn);
 
 /// The id of a row whose kind is told by another column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -122,6 +122,16 @@ pub async fn set_email(tx: &mut Tx, id: UserId, email: &Email, now: Time) -> Res
     run!(tx, c => Ok(query.returning(User::as_returning()).get_result(c).await.optional()?))
 }
 
+/// Takes the password away.
+pub async fn remove_password(tx: &mut Tx, id: UserId, now: Time) -> Result<usize> {
+    let query = diesel::update(users::table.find(id)).set((
+        users::password_hash.eq(None::<PasswordHash>),
+        users::password_version.eq(users::password_version + 1),
+        users::update_time.eq(now),
+    ));
+    run!(tx, c => Ok(query.execute(c).await?))
+}
+
 /// Shuts or opens the account.
 pub async fn set_disabled(tx: &mut Tx, id: UserId, disabled_time: Option<Time>, now: Time) -> Result<usize> {
     let query = diesel::update(users::table.find(id))

@@ -62,6 +62,10 @@ named! {
         RequestEmailChange = "request_email_change",
         /// The account got another address.
         ChangeEmail = "change_email",
+        /// A way to sign in by a provider was added.
+        LinkIdentity = "link_identity",
+        /// A way to sign in by a provider was removed.
+        UnlinkIdentity = "unlink_identity",
         /// The account was deleted.
         DeleteAccount = "delete_account",
         /// The account was shut by the operator.

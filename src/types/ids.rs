@@ -82,6 +82,12 @@ id!(
     "evt"
 );
 
+id!(
+    /// An identity's id, `idt_…`.
+    IdentityId,
+    "idt"
+);
+
 /// An access token's id: its `jti` claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenId(pub Uuid);

@@ -20,7 +20,7 @@ pub mod time;
 pub use clock::Clock;
 pub use digest::Digest;
 pub use email::Email;
-pub use ids::{EventId, KeyId, MailId, SessionId, TokenId, UserId};
+pub use ids::{EventId, IdentityId, KeyId, MailId, SessionId, TokenId, UserId};
 pub use name::{DisplayName, KeyName};
 pub use password::Password;
 pub use rate_limit::RateLimit;

@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/idp.rs"]
+#[expect(dead_code, reason = "its lies are tried in tests/provider")]
+mod idp;
 mod log;
 mod mailbox;
 mod sink;
@@ -24,6 +27,7 @@ mod key_usage;
 mod keys;
 mod login;
 mod logout;
+mod oauth;
 mod outage;
 mod outbox;
 mod parity;

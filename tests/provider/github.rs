@@ -14,7 +14,11 @@ use countersign::provider::{Error, Kind, Profile, Proofs, Provider};
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
-use crate::{REDIRECT, bind, provider, serve};
+use crate::{
+    REDIRECT,
+    idp::{bind, serve},
+    provider,
+};
 
 /// What the stand-in answers.
 #[derive(Clone)]

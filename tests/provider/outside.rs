@@ -12,7 +12,11 @@ use countersign::provider::{Error, Kind, Proofs, Provider};
 use futures_util::stream;
 use tokio::time::Instant;
 
-use crate::{REDIRECT, bind, provider, serve, settings};
+use crate::{
+    REDIRECT,
+    idp::{bind, serve},
+    provider, settings,
+};
 
 fn github(base: &str) -> Kind {
     Kind::Github {

@@ -11,14 +11,14 @@ use crate::api::rest::{Binding, bindings};
 pub(super) const CALLERS: [(&str, &str); 4] = [
     (
         "none",
-        "Register Login Refresh VerifyEmail ResendVerification ForgotPassword ResetPassword ConfirmEmailChange \
+        "Register Login Refresh VerifyEmail ResendVerification ForgotPassword ResetPassword ConfirmEmailChange StartOAuth CompleteOAuth \
          ValidateCredential BatchValidateCredentials ListVerificationKeys",
     ),
     ("access_token none", "Logout"),
     ("access_token api_key", "GetMe"),
     (
         "access_token",
-        "UpdateMe DeleteMe ChangePassword RequestEmailChange ListMyEvents ListSessions RevokeSession RevokeAllSessions \
+        "UpdateMe DeleteMe ChangePassword RequestEmailChange ListIdentities StartLink CompleteLink Unlink ListMyEvents ListSessions RevokeSession RevokeAllSessions \
          CreateKey ListKeys GetKey UpdateKey RotateKey RevokeKey",
     ),
 ];

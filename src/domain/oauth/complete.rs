@@ -1,0 +1,206 @@
+//! Completing a sign-in: whose account it is, by S45 to S47.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    crypto::sha256,
+    domain::{Client, Domain, Error, Issued, Result, audit::Deed, throttle},
+    mail::{Change, Content},
+    provider::{Profile, Proofs},
+    store::{
+        self, Tx,
+        identities::{self, Identity},
+        oauth_flows,
+        one_time_tokens::{self, Purpose},
+        password_failures,
+        users::{self, User},
+    },
+    types::{DisplayName, Email, IdentityId, Time, UserId, event::Action},
+};
+
+/// How often it is tried anew when somebody else made the same account or identity at the same time.
+const TRIES: usize = 3;
+
+/// What a person came back with.
+#[derive(Debug)]
+pub struct Returned {
+    /// From which provider.
+    pub provider: String,
+    /// The authorization code.
+    pub code: SecretString,
+    /// Where they were led back to.
+    pub redirect_uri: String,
+    /// Of a sign-in that was started here.
+    pub state: Option<SecretString>,
+    /// Required with it.
+    pub flow_secret: Option<SecretString>,
+}
+
+impl Domain {
+    /// Signs a person in by their provider's word; makes their account if there is none.
+    pub async fn complete_oauth(&self, returned: &Returned, client: &Client) -> Result<Issued> {
+        let signed_in = self.sign_in_by(returned, client).await;
+        crate::domain::audit::note_refusal(signed_in, Action::SignIn, client)
+    }
+
+    async fn sign_in_by(&self, returned: &Returned, client: &Client) -> Result<Issued> {
+        let proofs = self.take_flow(returned, None).await?;
+        let profile = self.identify(returned, &proofs).await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // That it was refused has to be committed, so within the transaction it is no error.
+            match self.store.tx(async |tx| self.settle(tx, returned, &profile, client).await).await {
+                Err(Error::Taken) if tries < TRIES => {}
+                answer => return answer?,
+            }
+        }
+    }
+
+    /// The proofs of a sign-in that was started here, by whoever completes it, for this very provider and redirect URI
+    /// (S43, S44). It is over then, whatever comes of it.
+    pub(super) async fn take_flow(&self, returned: &Returned, user_id: Option<UserId>) -> Result<Proofs> {
+        self.provider(&returned.provider, &returned.redirect_uri)?;
+        let (state, secret) = match (&returned.state, &returned.flow_secret) {
+            (Some(state), Some(secret)) => (sha256(state.expose_secret()), sha256(secret.expose_secret())),
+            // A client that made its own request has no state of ours.
+            (None, None) if !self.settings.require_state && user_id.is_none() => return Ok(Proofs::default()),
+            _ => return Err(Error::OauthStateInvalid),
+        };
+        let flow = self.store.tx(async |tx| {
+            let flow = oauth_flows::find(tx, state).await?.ok_or(Error::OauthStateInvalid)?;
+            let now = tx.now().await?;
+            let is_this = flow.flow_secret == secret
+                && flow.provider == returned.provider
+                && flow.redirect_uri == returned.redirect_uri
+                && flow.user_id == user_id
+                && now < flow.expire_time;
+            // Who has only half of it does not end it for whoever has it all.
+            if is_this && oauth_flows::take(tx, state).await? {
+                Ok(flow)
+            } else {
+                Err(Error::OauthStateInvalid)
+            }
+        });
+        self.open_proofs(&flow.await?).ok_or(Error::OauthStateInvalid)
+    }
+
+    async fn settle(
+        &self,
+        tx: &mut Tx,
+        returned: &Returned,
+        profile: &Profile,
+        client: &Client,
+    ) -> Result<Result<Issued>> {
+        let now = tx.now().await?;
+        if let Some(identity) = identities::find(tx, &profile.issuer, &profile.subject).await? {
+            let user = users::lock(tx, identity.user_id).await?.ok_or(Error::Taken)?;
+            identities::mark_used(tx, identity.id, now).await?;
+            return self.let_in(tx, user, Action::SignIn, client).await;
+        }
+        // An address that the provider does not vouch for is nobody's (S46, S47).
+        let email = profile.verified_email.as_deref().and_then(|email| Email::parse(email).ok());
+        let Some(email) = email else { return Ok(Err(Error::OauthCodeRefused)) };
+        let found = match users::find_by_email(tx, email.normalized()).await? {
+            Some(found) => users::lock(tx, found.id).await?,
+            None => None,
+        };
+        let (user, action) = match found {
+            Some(user) if user.disabled_time.is_some() => {
+                return self.let_in(tx, user, Action::SignIn, client).await;
+            }
+            Some(user) if user.email_verified_time.is_some() => (user, Action::SignIn),
+            Some(user) => (self.first_proof(tx, user, now).await?, Action::SignIn),
+            None if !self.settings.registration_open => return Ok(Err(Error::RegistrationClosed)),
+            None => (self.insert_federated(tx, &email, profile, now).await?, Action::Register),
+        };
+        self.insert_identity(tx, &user, returned, profile, now).await?;
+        if action == Action::SignIn {
+            let change = format!("Signing in by {} was added.", returned.provider);
+            self.post_notice(tx, &user, Content::SignInMethodChanged(Change { change })).await?;
+            Deed::done(Action::LinkIdentity).to(user.id).record(tx, client).await?;
+        }
+        self.let_in(tx, user, action, client).await
+    }
+
+    async fn let_in(
+        &self,
+        tx: &mut Tx,
+        user: User,
+        action: Action,
+        client: &Client,
+    ) -> Result<Result<Issued>> {
+        if let Some(refusal) = self.refusal(&user) {
+            Deed::failed(action).to(user.id).record(tx, client).await?;
+            return Ok(Err(refusal));
+        }
+        self.open_session(tx, user, action, client).await.map(Ok)
+    }
+
+    /// The provider's word is the first proof that the address is this person's: what was made before goes, since whoever made
+    /// it may have been somebody else (S21, S46).
+    async fn first_proof(&self, tx: &mut Tx, user: User, now: Time) -> Result<User> {
+        self.end_all_sessions(tx, user.id, None, now).await?;
+        self.end_all_keys(tx, user.id, now).await?;
+        identities::delete_all(tx, user.id).await?;
+        let mailed = [Purpose::VerifyEmail, Purpose::ResetPassword, Purpose::ChangeEmail];
+        one_time_tokens::void(tx, user.id, &mailed).await?;
+        password_failures::clear(tx, throttle::account(&user.email_normalized)).await?;
+        users::remove_password(tx, user.id, now).await?;
+        users::set_email_verified(tx, user.id, now).await?.ok_or(Error::Taken)
+    }
+
+    async fn insert_federated(
+        &self,
+        tx: &mut Tx,
+        email: &Email,
+        profile: &Profile,
+        now: Time,
+    ) -> Result<User> {
+        let name = DisplayName::parse(&profile.name).map(|name| name.as_str().to_owned()).unwrap_or_default();
+        let user = User {
+            id: UserId::generate(now),
+            email: email.as_given().to_owned(),
+            email_normalized: email.normalized().to_owned(),
+            email_verified_time: Some(now),
+            name,
+            password_hash: None,
+            password_version: 1,
+            scopes: self.settings.default_scopes.clone(),
+            disabled_time: None,
+            create_time: now,
+            update_time: now,
+        };
+        users::insert(tx, &user).await.map_err(taken)?;
+        Ok(user)
+    }
+
+    pub(super) async fn insert_identity(
+        &self,
+        tx: &mut Tx,
+        user: &User,
+        returned: &Returned,
+        profile: &Profile,
+        now: Time,
+    ) -> Result<Identity> {
+        let identity = Identity {
+            id: IdentityId::generate(now),
+            user_id: user.id,
+            provider: returned.provider.clone(),
+            issuer: profile.issuer.clone(),
+            subject: profile.subject.clone(),
+            email: profile.verified_email.clone(),
+            create_time: now,
+            last_used_time: now,
+        };
+        identities::insert(tx, &identity).await.map_err(taken)?;
+        Ok(identity)
+    }
+}
+
+fn taken(error: store::Error) -> Error {
+    match error {
+        store::Error::Conflict => Error::Taken,
+        error => error.into(),
+    }
+}

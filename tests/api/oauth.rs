@@ -1,0 +1,305 @@
+//! Signing in by an OpenID Connect provider, which stands in on this machine; what may go wrong with it is tried here and in
+//! `tests/provider`.
+
+use std::sync::Arc;
+
+use countersign::api::pb::{self, CredentialStatus as S};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use url::Url;
+
+use crate::{
+    common::Kind,
+    idp::{Idp, Signed},
+    on_both,
+    support::{EMAIL, PASSWORD, Server, Setup, bearer, expect_status},
+};
+
+const REDIRECT: &str = "https://app.example.com/callback";
+
+/// A service with one provider, by two names.
+async fn setup(kind: Kind, idp: &Idp) -> Setup {
+    configure(Setup::new(kind).await, idp)
+}
+
+fn configure(mut setup: Setup, idp: &Idp) -> Setup {
+    setup = setup.set("OAUTH__REDIRECT_URIS", &format!("{REDIRECT},https://app.example.com/other"));
+    for name in ["IDP", "TWIN"] {
+        for (key, value) in [
+            ("KIND", "oidc"),
+            ("ISSUER", idp.issuer.as_str()),
+            ("CLIENT_ID", "client"),
+            ("CLIENT_SECRET", "the client secret"),
+            ("ALLOW_PRIVATE_HOSTS", "true"),
+        ] {
+            setup = setup.set(&format!("OAUTH__PROVIDERS__{name}__{key}"), value);
+        }
+    }
+    setup
+}
+
+async fn started(kind: Kind) -> (Server, Arc<Idp>) {
+    let idp = Idp::start(false).await;
+    (setup(kind, &idp).await.start().await, idp)
+}
+
+/// Starts a sign-in.
+async fn start(server: &Server) -> pb::StartOAuthResponse {
+    let request = pb::StartOAuthRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
+    server.auth().start_o_auth(request).await.unwrap().into_inner()
+}
+
+/// What the nonce in the way there is.
+fn nonce(started: &pb::StartOAuthResponse) -> String {
+    let url = Url::parse(&started.authorization_url).unwrap();
+    url.query_pairs().find(|(name, _)| name == "nonce").unwrap().1.into_owned()
+}
+
+fn returned(started: &pb::StartOAuthResponse) -> pb::CompleteOAuthRequest {
+    pb::CompleteOAuthRequest {
+        provider: "idp".to_owned(),
+        code: "good".to_owned(),
+        redirect_uri: REDIRECT.to_owned(),
+        state: Some(started.state.clone()),
+        flow_secret: Some(started.flow_secret.clone()),
+    }
+}
+
+async fn complete(server: &Server, request: pb::CompleteOAuthRequest) -> Result<pb::TokenResponse, Status> {
+    server.auth().complete_o_auth(request).await.map(tonic::Response::into_inner)
+}
+
+/// Signs the person in whom these claims are about.
+async fn sign_in(
+    server: &Server,
+    idp: &Idp,
+    change: impl FnOnce(&mut Value),
+) -> Result<pb::TokenResponse, Status> {
+    let started = start(server).await;
+    let mut claims = idp.claims(Some(&nonce(&started)));
+    change(&mut claims);
+    idp.issue(&claims, Signed::Well);
+    complete(server, returned(&started)).await
+}
+
+on_both! {
+    async fn a_person_is_known_again_and_their_token_is_valid(database: Kind) {
+        // S45
+        let (server, idp) = started(database).await;
+        let tokens = sign_in(&server, &idp, |_| {}).await.unwrap();
+        let user = tokens.user.unwrap();
+        assert!(user.email == "ann@example.com" && user.email_verified && user.name == "Ann", "{user:?}");
+        assert_eq!(server.status_of(&tokens.access_token).await, S::Valid);
+        // Whatever address and name they have there by now (S45).
+        let again = sign_in(&server, &idp, |claims| claims["email"] = json!("ann@elsewhere.example")).await.unwrap();
+        assert_eq!(again.user.unwrap(), user);
+        let unverified = sign_in(&server, &idp, |claims| claims["email_verified"] = json!(false)).await.unwrap();
+        assert_eq!(unverified.user.unwrap().id, user.id);
+        // Nobody signs in by a password that there is not (S7).
+        expect_status(server.login("ann@example.com", "").await, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
+    }
+}
+
+on_both! {
+    async fn a_sign_in_is_bound_to_its_state_secret_provider_and_uri_vaultwarden_cve_2026_47158(database: Kind) {
+        // S43, S44, S49
+        let (server, idp) = started(database).await;
+        let first = start(&server).await;
+        let other = start(&server).await;
+        idp.issue(&idp.claims(Some(&nonce(&first))), Signed::Well);
+        let wrong = |change: &dyn Fn(&mut pb::CompleteOAuthRequest)| {
+            let mut request = returned(&first);
+            change(&mut request);
+            complete(&server, request)
+        };
+        for (answer, reason) in [
+            (wrong(&|r| r.flow_secret = None).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.flow_secret = Some(other.flow_secret.clone())).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.state = Some(format!("os_{}", "A".repeat(43)))).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.state = Some(String::new())).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.provider = "twin".to_owned()).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.redirect_uri = "https://app.example.com/other".to_owned()).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.redirect_uri = "https://app.example.com/callback/".to_owned()).await, "REDIRECT_URI_NOT_ALLOWED"),
+            (wrong(&|r| r.provider = "nobody".to_owned()).await, "UNKNOWN_PROVIDER"),
+        ] {
+            expect_status(answer, Code::InvalidArgument, reason);
+        }
+        // Another flow's nonce is in the ID token.
+        let answer = complete(&server, returned(&other)).await;
+        expect_status(answer, Code::InvalidArgument, "OAUTH_CODE_REFUSED");
+        complete(&server, returned(&first)).await.unwrap();
+        for used in [&first, &other] {
+            expect_status(complete(&server, returned(used)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        }
+        let late = start(&server).await;
+        server.advance(10 * 60);
+        expect_status(complete(&server, returned(&late)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        let start = pb::StartOAuthRequest { provider: "idp".to_owned(), redirect_uri: "https://evil.example".to_owned() };
+        expect_status(server.auth().start_o_auth(start).await, Code::InvalidArgument, "REDIRECT_URI_NOT_ALLOWED");
+    }
+}
+
+on_both! {
+    async fn a_client_that_made_its_own_request_needs_no_state_unless_it_is_required(database: Kind) {
+        let (server, idp) = started(database).await;
+        idp.issue(&idp.claims(None), Signed::Well);
+        let request = || pb::CompleteOAuthRequest {
+            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None,
+        };
+        complete(&server, request()).await.unwrap();
+        let refused = complete(&server, pb::CompleteOAuthRequest { code: "used".to_owned(), ..request() }).await;
+        expect_status(refused, Code::InvalidArgument, "OAUTH_CODE_REFUSED");
+        let strict = configure(server.replica(), &idp).set("OAUTH__REQUIRE_STATE", "true");
+        server.stop().await;
+        let server = strict.start().await;
+        expect_status(complete(&server, request()).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+    }
+}
+
+on_both! {
+    async fn only_an_address_that_the_provider_vouches_for_leads_to_an_account_vaultwarden_cve_2026_47164(database: Kind) {
+        // S46, S47; Casdoor CVE-2026-9092
+        let (server, idp) = started(database).await;
+        server.register().await;
+        let verify = server.mailed_token().await;
+        server.verify_email(&verify).await.unwrap();
+        for verified in [json!(false), Value::Null] {
+            let answer = sign_in(&server, &idp, |claims| {
+                claims["email"] = json!(EMAIL);
+                claims["email_verified"] = verified;
+            });
+            expect_status(answer.await, Code::InvalidArgument, "OAUTH_CODE_REFUSED");
+        }
+        assert!(server.database.query_text("SELECT subject FROM identities").await.is_empty());
+        // The account's own is proven, too: so it is linked, and the owner is told (S42).
+        let tokens = sign_in(&server, &idp, |claims| claims["email"] = json!(EMAIL)).await.unwrap();
+        assert_eq!(tokens.user.unwrap().email, EMAIL);
+        assert!(server.new_mail().await.text.contains("Signing in by idp was added."));
+        // The password stays.
+        server.login(EMAIL, PASSWORD).await.unwrap();
+    }
+}
+
+on_both! {
+    async fn as_first_proof_of_the_address_it_clears_what_was_made_before(database: Kind) {
+        // S21, S46
+        let (server, idp) = started(database).await;
+        let squatter = server.register().await;
+        let key = server.create_key(&squatter.access_token, &[]).await.secret;
+        let verify = server.mailed_token().await;
+        server.forgot_password(EMAIL).await.unwrap();
+        let reset = server.mailed_token().await;
+        let owner = sign_in(&server, &idp, |claims| claims["email"] = json!(EMAIL)).await.unwrap();
+        assert_eq!(owner.user.unwrap().id, squatter.user.unwrap().id);
+        assert_eq!(server.status_of(&squatter.access_token).await, S::Revoked);
+        assert_eq!(server.status_of(&key).await, S::Revoked);
+        expect_status(server.login(EMAIL, PASSWORD).await, Code::Unauthenticated, "WRONG_EMAIL_OR_PASSWORD");
+        for answer in [
+            server.verify_email(&verify).await.map(drop),
+            server.reset_password(&reset, "a brand new one").await,
+        ] {
+            expect_status(answer, Code::InvalidArgument, "ONE_TIME_TOKEN_INVALID");
+        }
+        assert_eq!(server.status_of(&owner.access_token).await, S::Valid);
+    }
+}
+
+on_both! {
+    async fn of_many_at_once_there_is_one_account(database: Kind) {
+        let (server, idp) = started(database).await;
+        idp.issue(&idp.claims(None), Signed::Well);
+        let request = || pb::CompleteOAuthRequest {
+            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None,
+        };
+        let answers = futures_util::future::join_all((0..8).map(|_| complete(&server, request()))).await;
+        let ids: std::collections::HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().user.unwrap().id).collect();
+        assert_eq!(ids.len(), 1);
+    }
+}
+
+on_both! {
+    async fn who_may_not_sign_in_may_not_by_a_provider_either(database: Kind) {
+        let (server, idp) = started(database).await;
+        let user = sign_in(&server, &idp, |_| {}).await.unwrap().user.unwrap();
+        let operator = server.replica().domain().await;
+        operator.disable_user(user.id.parse().unwrap()).await.unwrap();
+        expect_status(sign_in(&server, &idp, |_| {}).await, Code::PermissionDenied, "ACCOUNT_DISABLED");
+        let closed = configure(server.replica(), &idp).set("ACCOUNTS__REGISTRATION", "closed");
+        server.stop().await;
+        let server = closed.start().await;
+        let stranger = sign_in(&server, &idp, |claims| {
+            claims["sub"] = json!("subject-2");
+            claims["email"] = json!("new@example.com");
+        });
+        expect_status(stranger.await, Code::PermissionDenied, "REGISTRATION_CLOSED");
+    }
+}
+
+on_both! {
+    async fn an_identity_is_linked_by_who_started_it_and_the_last_way_in_stays(database: Kind) {
+        let (server, idp) = started(database).await;
+        let ann = server.register().await.access_token;
+        let bob = server.register_as("bob@example.com").await.access_token;
+        let begin = async |token: &str| {
+            let request = pb::StartLinkRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
+            server.auth().start_link(bearer(token, request)).await.unwrap().into_inner()
+        };
+        let end = async |token: &str, started: &pb::StartOAuthResponse| {
+            let request = pb::CompleteLinkRequest {
+                provider: "idp".to_owned(),
+                code: "good".to_owned(),
+                redirect_uri: REDIRECT.to_owned(),
+                state: started.state.clone(),
+                flow_secret: started.flow_secret.clone(),
+            };
+            server.auth().complete_link(bearer(token, request)).await.map(tonic::Response::into_inner)
+        };
+        let started = begin(&ann).await;
+        idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
+        // Neither another, nor as a sign-in.
+        expect_status(end(&bob, &started).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        expect_status(complete(&server, returned(&started)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        let identity = end(&ann, &started).await.unwrap();
+        assert_eq!((identity.provider.as_str(), identity.subject.as_str()), ("idp", "subject-1"));
+        let started = begin(&bob).await;
+        idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
+        expect_status(end(&bob, &started).await, Code::AlreadyExists, "IDENTITY_ALREADY_LINKED");
+
+        let listed = server.auth().list_identities(bearer(&ann, pb::ListIdentitiesRequest {})).await.unwrap();
+        assert_eq!(listed.into_inner().identities, [identity.clone()]);
+        let unlink = async |token: &str| {
+            let request = pb::UnlinkRequest { identity_id: identity.id.clone() };
+            server.auth().unlink(bearer(token, request)).await.map(drop)
+        };
+        expect_status(unlink(&bob).await, Code::NotFound, "NOT_FOUND");
+        server.database.execute("UPDATE users SET password_hash = NULL WHERE email = 'user@example.com'").await;
+        expect_status(unlink(&ann).await, Code::FailedPrecondition, "LAST_WAY_IN");
+        server.database.execute("UPDATE users SET password_hash = 'x' WHERE email = 'user@example.com'").await;
+        unlink(&ann).await.unwrap();
+        expect_status(unlink(&ann).await, Code::NotFound, "NOT_FOUND");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_is_started_on_one_replica_is_completed_on_another() {
+    // S43
+    let (server, idp) = started(Kind::Postgres).await;
+    let other = configure(server.replica(), &idp).start().await;
+    let started = start(&server).await;
+    idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
+    complete(&other, returned(&started)).await.unwrap();
+    expect_status(complete(&server, returned(&started)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+}
+
+on_both! {
+    async fn a_provider_that_is_away_leaves_nothing_half_made(database: Kind) {
+        // S50
+        let (server, idp) = started(database).await;
+        let away = configure(server.replica(), &idp).set("OAUTH__PROVIDERS__IDP__ISSUER", "http://127.0.0.1:1");
+        server.stop().await;
+        let server = away.start().await;
+        let request = pb::StartOAuthRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
+        expect_status(server.auth().start_o_auth(request).await, Code::Unavailable, "PROVIDER_UNAVAILABLE");
+        assert!(server.database.query_text("SELECT provider FROM oauth_flows").await.is_empty());
+    }
+}
