@@ -117,10 +117,10 @@ on_both! {
             (wrong(&|r| r.flow_secret = Some(other.flow_secret.clone())).await, "OAUTH_STATE_INVALID"),
             (wrong(&|r| r.state = Some(format!("os_{}", "A".repeat(43)))).await, "OAUTH_STATE_INVALID"),
             (wrong(&|r| r.state = Some(String::new())).await, "OAUTH_STATE_INVALID"),
-            (wrong(&|r| r.provider = "twin".to_owned()).await, "OAUTH_STATE_INVALID"),
-            (wrong(&|r| r.redirect_uri = "https://app.example.com/other".to_owned()).await, "OAUTH_STATE_INVALID"),
-            (wrong(&|r| r.redirect_uri = "https://app.example.com/callback/".to_owned()).await, "REDIRECT_URI_NOT_ALLOWED"),
-            (wrong(&|r| r.provider = "nobody".to_owned()).await, "UNKNOWN_PROVIDER"),
+            (wrong(&|r| r.provider = String::from("twin")).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.redirect_uri = String::from("https://app.example.com/other")).await, "OAUTH_STATE_INVALID"),
+            (wrong(&|r| r.redirect_uri = String::from("https://app.example.com/callback/")).await, "REDIRECT_URI_NOT_ALLOWED"),
+            (wrong(&|r| r.provider = String::from("nobody")).await, "UNKNOWN_PROVIDER"),
         ] {
             expect_status(answer, Code::InvalidArgument, reason);
         }
@@ -259,6 +259,7 @@ on_both! {
         // Neither another, nor as a sign-in.
         expect_status(end(&bob, &started).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
         expect_status(complete(&server, returned(&started)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        server.advance(1);
         let identity = end(&ann, &started).await.unwrap();
         assert_eq!((identity.provider.as_str(), identity.subject.as_str()), ("idp", "subject-1"));
         let started = begin(&bob).await;
@@ -266,7 +267,7 @@ on_both! {
         expect_status(end(&bob, &started).await, Code::AlreadyExists, "IDENTITY_ALREADY_LINKED");
 
         let listed = server.auth().list_identities(bearer(&ann, pb::ListIdentitiesRequest {})).await.unwrap();
-        assert_eq!(listed.into_inner().identities, [identity.clone()]);
+        assert_eq!(listed.into_inner().identities, std::slice::from_ref(&identity));
         let unlink = async |token: &str| {
             let request = pb::UnlinkRequest { identity_id: identity.id.clone() };
             server.auth().unlink(bearer(token, request)).await.map(drop)
@@ -275,7 +276,9 @@ on_both! {
         server.database.execute("UPDATE users SET password_hash = NULL WHERE email = 'user@example.com'").await;
         expect_status(unlink(&ann).await, Code::FailedPrecondition, "LAST_WAY_IN");
         server.database.execute("UPDATE users SET password_hash = 'x' WHERE email = 'user@example.com'").await;
+        server.advance(1);
         unlink(&ann).await.unwrap();
+        assert_eq!(server.events(&ann).await[..2], ["UNLINK_IDENTITY SUCCEEDED", "LINK_IDENTITY SUCCEEDED"]);
         expect_status(unlink(&ann).await, Code::NotFound, "NOT_FOUND");
     }
 }

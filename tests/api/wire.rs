@@ -125,8 +125,16 @@ pub fn contract(reason: &str) -> (Code, u16) {
         | "EMAIL_NOT_VERIFIED"
         | "SESSION_REQUIRED"
         | "REGISTRATION_CLOSED" => (Code::PermissionDenied, 403),
-        "EMAIL_ALREADY_REGISTERED" => (Code::AlreadyExists, 409),
-        "INVALID_FIELD" | "ONE_TIME_TOKEN_INVALID" | "PASSWORD_TOO_COMMON" => (Code::InvalidArgument, 400),
+        "EMAIL_ALREADY_REGISTERED" | "IDENTITY_ALREADY_LINKED" => (Code::AlreadyExists, 409),
+        "LAST_WAY_IN" => (Code::FailedPrecondition, 409),
+        "INVALID_FIELD"
+        | "ONE_TIME_TOKEN_INVALID"
+        | "PASSWORD_TOO_COMMON"
+        | "OAUTH_CODE_REFUSED"
+        | "OAUTH_STATE_INVALID"
+        | "UNKNOWN_PROVIDER"
+        | "REDIRECT_URI_NOT_ALLOWED" => (Code::InvalidArgument, 400),
+        "PROVIDER_UNAVAILABLE" => (Code::Unavailable, 503),
         "NOT_FOUND" => (Code::NotFound, 404),
         "METHOD_NOT_ALLOWED" => (Code::InvalidArgument, 405),
         "UNSUPPORTED_MEDIA_TYPE" => (Code::InvalidArgument, 415),

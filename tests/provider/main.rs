@@ -10,15 +10,15 @@ mod outside;
 use countersign::provider::{Kind, Provider, Settings};
 
 /// Where people are led back to.
-pub const REDIRECT: &str = "https://app.example.com/callback";
+pub(crate) const REDIRECT: &str = "https://app.example.com/callback";
 
 /// A provider that may be on this machine.
-pub fn provider(kind: Kind) -> Provider {
+pub(crate) fn provider(kind: Kind) -> Provider {
     Provider::new(settings(kind, true)).unwrap()
 }
 
 /// As an operator would have them.
-pub fn settings(kind: Kind, allow_private_hosts: bool) -> Settings {
+pub(crate) fn settings(kind: Kind, allow_private_hosts: bool) -> Settings {
     Settings {
         kind,
         client_id: "client".to_owned(),

@@ -25,6 +25,8 @@ async fn two_credentials_are_never_a_choice() {
             "ForgotPassword",
             "ResetPassword",
             "ConfirmEmailChange",
+            "StartOAuth",
+            "CompleteOAuth",
             "ValidateCredential",
             "BatchValidateCredentials",
             "ListVerificationKeys",
