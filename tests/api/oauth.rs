@@ -240,6 +240,7 @@ on_both! {
         let (server, idp) = started(database).await;
         let ann = server.register().await.access_token;
         let bob = server.register_as("bob@example.com").await.access_token;
+        let verify = "UPDATE users SET email_verified_time = create_time";
         let begin = async |token: &str| {
             let request = pb::StartLinkRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
             server.auth().start_link(bearer(token, request)).await.unwrap().into_inner()
@@ -260,6 +261,11 @@ on_both! {
         expect_status(end(&bob, &started).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
         expect_status(complete(&server, returned(&started)).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
         server.advance(1);
+        // Whoever registered a stranger's address may not leave a way in.
+        expect_status(end(&ann, &started).await, Code::PermissionDenied, "EMAIL_NOT_VERIFIED");
+        server.database.execute(verify).await;
+        let started = begin(&ann).await;
+        idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
         let identity = end(&ann, &started).await.unwrap();
         assert_eq!((identity.provider.as_str(), identity.subject.as_str()), ("idp", "subject-1"));
         let started = begin(&bob).await;

@@ -95,14 +95,24 @@ impl Domain {
         let now = tx.now().await?;
         if let Some(identity) = identities::find(tx, &profile.issuer, &profile.subject).await? {
             let user = users::lock(tx, identity.user_id).await?.ok_or(Error::Taken)?;
-            identities::mark_used(tx, identity.id, now).await?;
+            // It may have been removed while the account was locked: by a reset, say (S21).
+            if identities::mark_used(tx, identity.id, now).await? == 0 {
+                return Err(Error::Taken);
+            }
             return self.let_in(tx, user, Action::SignIn, client).await;
         }
         // An address that the provider does not vouch for is nobody's (S46, S47).
         let email = profile.verified_email.as_deref().and_then(|email| Email::parse(email).ok());
         let Some(email) = email else { return Ok(Err(Error::OauthCodeRefused)) };
         let found = match users::find_by_email(tx, email.normalized()).await? {
-            Some(found) => users::lock(tx, found.id).await?,
+            Some(found) => {
+                let user = users::lock(tx, found.id).await?.ok_or(Error::Taken)?;
+                // It may have got another address meanwhile, which is then not the one that is vouched for.
+                if user.email_normalized != email.normalized() {
+                    return Err(Error::Taken);
+                }
+                Some(user)
+            }
             None => None,
         };
         let (user, action) = match found {

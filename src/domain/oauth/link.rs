@@ -20,6 +20,10 @@ impl Domain {
             let user = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
             // The session may have ended meanwhile.
             sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            // Whoever registered a stranger's address must not be left a way in that outlives its proof (S21).
+            if user.email_verified_time.is_none() {
+                return Err(Error::EmailNotVerified);
+            }
             let now = tx.now().await?;
             match identities::find(tx, &profile.issuer, &profile.subject).await? {
                 Some(identity) if identity.user_id == user.id => return Ok(identity),
