@@ -198,6 +198,7 @@ impl AuthService for Auth {
             redirect_uri: request.redirect_uri,
             state: request.state.map(Into::into),
             flow_secret: request.flow_secret.map(Into::into),
+            iss: request.iss,
         };
         let issued = self.domain.complete_oauth(&returned, &client).await?;
         Ok(Response::new(convert::token_response(issued)))
@@ -229,6 +230,7 @@ impl AuthService for Auth {
             redirect_uri: request.redirect_uri,
             state: Some(request.state.into()),
             flow_secret: Some(request.flow_secret.into()),
+            iss: request.iss,
         };
         let identity = self.domain.complete_link(&caller, &returned).await?;
         Ok(Response::new(convert::identity(identity)))

@@ -62,6 +62,7 @@ fn returned(started: &pb::StartOAuthResponse) -> pb::CompleteOAuthRequest {
         redirect_uri: REDIRECT.to_owned(),
         state: Some(started.state.clone()),
         flow_secret: Some(started.flow_secret.clone()),
+        iss: None,
     }
 }
 
@@ -144,7 +145,7 @@ on_both! {
         let (server, idp) = started(database).await;
         idp.issue(&idp.claims(None), Signed::Well);
         let request = || pb::CompleteOAuthRequest {
-            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None,
+            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None, iss: None,
         };
         complete(&server, request()).await.unwrap();
         let refused = complete(&server, pb::CompleteOAuthRequest { code: "used".to_owned(), ..request() }).await;
@@ -209,7 +210,7 @@ on_both! {
         let (server, idp) = started(database).await;
         idp.issue(&idp.claims(None), Signed::Well);
         let request = || pb::CompleteOAuthRequest {
-            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None,
+            provider: "idp".to_owned(), code: "good".to_owned(), redirect_uri: REDIRECT.to_owned(), state: None, flow_secret: None, iss: None,
         };
         let answers = futures_util::future::join_all((0..8).map(|_| complete(&server, request()))).await;
         let ids: std::collections::HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().user.unwrap().id).collect();
@@ -252,6 +253,7 @@ on_both! {
                 redirect_uri: REDIRECT.to_owned(),
                 state: started.state.clone(),
                 flow_secret: started.flow_secret.clone(),
+                iss: None,
             };
             server.auth().complete_link(bearer(token, request)).await.map(tonic::Response::into_inner)
         };

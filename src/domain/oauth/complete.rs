@@ -34,6 +34,8 @@ pub struct Returned {
     pub state: Option<SecretString>,
     /// Required with it.
     pub flow_secret: Option<SecretString>,
+    /// The provider's name of itself, where the person came back with it (RFC 9207).
+    pub iss: Option<String>,
 }
 
 impl Domain {
