@@ -184,8 +184,9 @@ impl AuthService for Auth {
     }
 
     async fn start_o_auth(&self, request: Request<pb::StartOAuthRequest>) -> Answer<pb::StartOAuthResponse> {
+        let client = self.callers.client(&request);
         let request = request.get_ref();
-        let started = self.domain.start_oauth(&request.provider, &request.redirect_uri).await?;
+        let started = self.domain.start_oauth(&request.provider, &request.redirect_uri, &client).await?;
         Ok(Response::new(convert::started(started)))
     }
 

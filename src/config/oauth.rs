@@ -43,6 +43,16 @@ impl Provider {
                 "must be https, unless allow_private_hosts is true",
             );
         }
+        // One GitHub's people by another's numbers would be somebody else: all three, or none.
+        let of_github =
+            [("authorization_url", &authorization_url), ("token_url", &token_url), ("api_url", &api_url)];
+        for (name, url) in of_github {
+            r.check(
+                &[&key(name), &key("authorization_url"), &key("token_url"), &key("api_url")],
+                url.is_some() || of_github.iter().all(|(_, other)| other.is_none()),
+                "required where another URL of the three is set",
+            );
+        }
         r.check(
             &[&key("issuer"), &key("kind")],
             issuer.is_some() || kind != Some(ProviderKind::Oidc),

@@ -8,6 +8,8 @@ use crate::types::{Digest, random};
 
 const REFRESH_PREFIX: &str = "rt_";
 const ONE_TIME_PREFIX: &str = "ot_";
+const STATE_PREFIX: &str = "os_";
+const FLOW_SECRET_PREFIX: &str = "fs_";
 /// 32 bytes in base64.
 const RANDOM_LEN: usize = 43;
 
@@ -33,12 +35,22 @@ pub fn one_time_token_digest(text: &str) -> Option<Digest> {
 
 /// A new state of a sign-in by a provider (S43): `os_` and 43 characters of base64url.
 pub fn new_oauth_state() -> SecretString {
-    new("os_")
+    new(STATE_PREFIX)
+}
+
+/// What is stored of a state; `None` where the text cannot be one.
+pub fn oauth_state_digest(text: &str) -> Option<Digest> {
+    digest(STATE_PREFIX, text)
 }
 
 /// What whoever starts such a sign-in is known by when they complete it: `fs_` and 43 characters of base64url.
 pub fn new_flow_secret() -> SecretString {
-    new("fs_")
+    new(FLOW_SECRET_PREFIX)
+}
+
+/// What is stored of a flow secret; `None` where the text cannot be one.
+pub fn flow_secret_digest(text: &str) -> Option<Digest> {
+    digest(FLOW_SECRET_PREFIX, text)
 }
 
 fn new(prefix: &str) -> SecretString {

@@ -13,6 +13,9 @@ use crate::{
 /// The first wait after too many wrong passwords (S8).
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 
+/// So many sign-ins by providers may an address start where it may fail once: people share addresses, and few complete none.
+const STARTS_PER_FAILURE: usize = 10;
+
 /// Mails that are counted (S13). Notices are not, but for those to an address that nobody has proven: whoever registered a
 /// stranger's must not be able to flood it.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +72,13 @@ impl Throttle {
             limit: self.address_failures_per_minute,
             span: Duration::from_mins(1),
         })
+    }
+
+    /// The sign-ins by providers that were started from a client's address: each leaves a row.
+    pub(super) fn of_starts(&self, client: &Client) -> Option<RateWindow> {
+        let failures = self.of_address(client)?;
+        let key = sha256(&format!("oauth_start:{}", network(client.throttled_address?)));
+        Some(RateWindow { key, limit: failures.limit * STARTS_PER_FAILURE, ..failures })
     }
 
     /// How often mails of a kind were asked for to an address, as it is compared, whether or not it has an account (S13). It

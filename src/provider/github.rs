@@ -8,20 +8,23 @@ use http::{
 };
 use oauth2::{
     AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
-    EndpointSet, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse,
-    TokenUrl, basic::BasicClient,
+    EndpointSet, PkceCodeVerifier, Scope, TokenResponse, TokenUrl, basic::BasicClient,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
-use url::{Url, form_urlencoded};
+use url::{Origin, Url, form_urlencoded};
 
 use super::{
     Error, Profile, Proofs, Result, Settings,
+    exchange::{challenge, failure, redirect_url},
     http::{Answer, Http, HttpError},
 };
 
 /// What is asked for when the operator does not say: `/user/emails` needs it.
 const SCOPE: &str = "user:email";
+/// GitHub's own API, which is that of [`ISSUER`]'s people.
+const API: &str = "https://api.github.com";
+const ISSUER: &str = "https://github.com";
 
 /// One GitHub.
 pub(super) struct Github {
@@ -29,7 +32,10 @@ pub(super) struct Github {
     client: BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>,
     scopes: Vec<String>,
     api_url: String,
+    /// Whose numbers the people have: GitHub's, or those of the API that is asked.
     issuer: String,
+    /// Where people sign in.
+    site: Origin,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +62,10 @@ impl Github {
         token_url: &str,
         api_url: &str,
     ) -> std::result::Result<Self, String> {
-        let issuer = Url::parse(authorization_url).map_err(|error| format!("authorization_url: {error}"))?;
+        let site =
+            Url::parse(authorization_url).map_err(|error| format!("authorization_url: {error}"))?.origin();
+        let api_url = api_url.trim_end_matches('/').to_owned();
+        let issuer = if api_url == API { ISSUER.to_owned() } else { api_url.clone() };
         let auth = AuthUrl::new(authorization_url.to_owned())
             .map_err(|error| format!("authorization_url: {error}"))?;
         let token = TokenUrl::new(token_url.to_owned()).map_err(|error| format!("token_url: {error}"))?;
@@ -67,13 +76,16 @@ impl Github {
             .set_auth_type(AuthType::RequestBody);
         let scopes =
             if settings.scopes.is_empty() { vec![SCOPE.to_owned()] } else { settings.scopes.clone() };
-        Ok(Self {
-            http,
-            client,
-            scopes,
-            api_url: api_url.trim_end_matches('/').to_owned(),
-            issuer: issuer.origin().ascii_serialization(),
-        })
+        Ok(Self { http, client, scopes, api_url, issuer, site })
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// GitHub does not say by which name it would sign an answer (RFC 9207): one of where people sign in will do.
+    pub(super) fn is_named(&self, iss: &str) -> bool {
+        Url::parse(iss).is_ok_and(|iss| iss.origin() == self.site)
     }
 
     pub(super) fn authorization_url(
@@ -106,14 +118,14 @@ impl Github {
         if let Some(verifier) = &proofs.code_verifier {
             exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
         }
-        let answer = exchange.request_async(&Forms(&self.http)).await.map_err(of_exchange)?;
+        let answer = exchange.request_async(&Forms(&self.http)).await.map_err(failure)?;
         let token = answer.access_token().secret();
 
         let user: User = self.get("user", token).await?.ok_or_else(|| {
             Error::Refused("the access token is not good for the user that it was issued for".to_owned())
         })?;
         // Without the scope for it there is no such thing.
-        let emails: Vec<Email> = self.get("user/emails", token).await?.unwrap_or_default();
+        let emails: Vec<Email> = self.get("user/emails?per_page=100", token).await?.unwrap_or_default();
         let verified_email = emails.into_iter().find(|email| email.primary && email.verified);
         Ok(Profile {
             issuer: self.issuer.clone(),
@@ -134,6 +146,11 @@ impl Github {
         let answer = self.http.send(request).await.map_err(|error| unavailable(error.to_string()))?;
         match answer.status() {
             StatusCode::OK => {}
+            StatusCode::FORBIDDEN
+                if answer.headers().get("x-ratelimit-remaining").is_some_and(|left| left == "0") =>
+            {
+                return Err(unavailable("the rate limit is used up".to_owned()));
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => return Ok(None),
             status => return Err(unavailable(format!("it answered {status}"))),
         }
@@ -168,32 +185,4 @@ fn as_json(answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
         form_urlencoded::parse(&body).map(|(name, value)| (name.into_owned(), value.into())).collect();
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Response::from_parts(parts, serde_json::Value::Object(fields).to_string().into_bytes())
-}
-
-pub(super) fn redirect_url(text: &str) -> Result<RedirectUrl> {
-    RedirectUrl::new(text.to_owned()).map_err(|_| Error::Refused("the redirect URI is not a URL".to_owned()))
-}
-
-/// S256 (RFC 7636, section 4.2).
-pub(super) fn challenge(verifier: &SecretString) -> PkceCodeChallenge {
-    PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.expose_secret().to_owned()))
-}
-
-/// GitHub says what is wrong with a code in an answer of status 200, which does not read as one with a token.
-pub(super) fn of_exchange<T>(error: RequestTokenError<HttpError, T>) -> Error
-where
-    T: oauth2::ErrorResponse,
-{
-    let refused = || Error::Refused("it does not take the code".to_owned());
-    match error {
-        RequestTokenError::ServerResponse(_) => refused(),
-        RequestTokenError::Request(error) => Error::Unavailable(error.to_string()),
-        RequestTokenError::Parse(_, body) => match serde_json::from_slice::<serde_json::Value>(&body) {
-            Ok(answer) if answer.get("error").is_some() => refused(),
-            _ => Error::Unavailable("the token endpoint answers with something else".to_owned()),
-        },
-        RequestTokenError::Other(_) => {
-            Error::Unavailable("the token endpoint does not answer as it should".to_owned())
-        }
-    }
 }

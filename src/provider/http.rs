@@ -112,7 +112,7 @@ impl<'a> AsyncHttpClient<'a> for Http {
 const PRIVATE: &str = "the host has no address of the internet; allow_private_hosts would allow it";
 
 /// The error with its causes: hyper keeps what helps in them.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

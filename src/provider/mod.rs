@@ -4,19 +4,26 @@
 //! accounts and no database: whether the person may sign in, and to which account, is `domain`'s. Nothing outside this room
 //! knows `oauth2`, `openidconnect` or an HTTP client.
 
+mod discovery;
+mod exchange;
 mod github;
 mod http;
 mod oidc;
+mod user_info;
 
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use self::{github::Github, oidc::Oidc};
 
 /// How long finding out who came may take in all.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// How many may be found out about at once.
+const AT_ONCE: usize = 64;
+/// The longest subject, in bytes (OpenID Connect Core, section 2).
+const MAX_SUBJECT_LEN: usize = 255;
 
 /// What the operator says of a provider.
 #[derive(Debug, Clone)]
@@ -82,6 +89,9 @@ pub enum Error {
     /// The provider does not answer, or not as its protocol has it.
     #[error("the provider is not available: {0}")]
     Unavailable(String),
+    /// It is being asked so often that no more is sent there.
+    #[error("too many are signing in by the provider at once")]
+    Busy,
     /// The provider refused the code, or what it says of the person does not hold.
     #[error("the provider's answer is not acceptable: {0}")]
     Refused(String),
@@ -93,6 +103,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// One provider.
 pub struct Provider {
     way: Way,
+    turns: Semaphore,
 }
 
 enum Way {
@@ -112,7 +123,23 @@ impl Provider {
                 Way::Oidc(Box::new(Oidc::new(http, settings, issuer, pkce_and_nonce)?))
             }
         };
-        Ok(Self { way })
+        Ok(Self { way, turns: Semaphore::new(AT_ONCE) })
+    }
+
+    /// Its name of itself, which its identities are kept under (S45).
+    pub fn issuer(&self) -> &str {
+        match &self.way {
+            Way::Github(github) => github.issuer(),
+            Way::Oidc(oidc) => oidc.issuer(),
+        }
+    }
+
+    /// Whether an answer that carries this `iss` is this provider's (RFC 9207, section 2.4).
+    pub fn is_named(&self, iss: &str) -> bool {
+        match &self.way {
+            Way::Github(github) => github.is_named(iss),
+            Way::Oidc(oidc) => oidc.issuer() == iss,
+        }
     }
 
     /// New proofs, of the kinds that this provider takes.
@@ -136,7 +163,7 @@ impl Provider {
                 Way::Oidc(oidc) => oidc.authorization_url(redirect_uri, state, proofs).await,
             }
         };
-        in_time(url).await
+        self.in_turn(url).await
     }
 
     /// Who came back with this code.
@@ -152,14 +179,27 @@ impl Provider {
                 Way::Oidc(oidc) => oidc.identify(code, redirect_uri, proofs).await,
             }
         };
-        in_time(profile).await
+        self.in_turn(profile).await?.checked()
+    }
+
+    async fn in_turn<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let _turn = self.turns.try_acquire().map_err(|_| Error::Busy)?;
+        timeout(TIME_LIMIT, work)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable(format!("no answer within {TIME_LIMIT:?}"))))
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(TIME_LIMIT, work)
-        .await
-        .unwrap_or_else(|_| Err(Error::Unavailable(format!("no answer within {TIME_LIMIT:?}"))))
+impl Profile {
+    /// A subject is text that can be kept.
+    fn checked(self) -> Result<Self> {
+        let fits = (1..=MAX_SUBJECT_LEN).contains(&self.subject.len());
+        if fits && !self.subject.contains(char::is_control) {
+            Ok(self)
+        } else {
+            Err(Error::Refused("the subject is not one".to_owned()))
+        }
+    }
 }
 
 /// 256 random bits, as RFC 7636, section 4.1, has them.

@@ -1,24 +1,25 @@
 //! OpenID Connect, by discovery: Google, Microsoft, Okta, Keycloak and the like, and LinkedIn.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use openidconnect::{
-    AccessToken, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
+    AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
     EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeVerifier,
-    Scope, SignatureVerificationError, SubjectIdentifier, TokenResponse,
+    Scope, TokenResponse,
     core::{
         CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken, CoreIdTokenClaims,
-        CoreJwsSigningAlgorithm as Alg, CoreProviderMetadata, CoreUserInfoClaims,
+        CoreJwsSigningAlgorithm as Alg,
     },
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Error, Profile, Proofs, Result, Settings,
-    github::{challenge, of_exchange, redirect_url},
+    discovery::{Discovery, Said},
+    exchange::{challenge, failure, redirect_url},
     http::Http,
     new_verifier,
+    user_info::UserInfo,
 };
 
 /// Asymmetric ones alone (S48): an HMAC by a key that is published is no signature.
@@ -35,9 +36,8 @@ const ALGORITHMS: [Alg; 9] = [
 ];
 /// What is asked for, beside `openid`, when the operator does not say.
 const SCOPES: [&str; 2] = ["profile", "email"];
-/// How long what was discovered holds, and how soon it may be asked for again for a key that is not in it.
-const DISCOVERY_TTL: Duration = Duration::from_hours(1);
-const REDISCOVERY: Duration = Duration::from_mins(1);
+/// What a nonce of ours begins with: an ID token with one is of a sign-in that was started here.
+const NONCE_PREFIX: &str = "on_";
 
 type Client = CoreClient<
     EndpointSet,
@@ -52,9 +52,8 @@ type Client = CoreClient<
 pub(super) struct Oidc {
     http: Http,
     settings: Settings,
-    issuer: IssuerUrl,
+    discovery: Discovery,
     pkce_and_nonce: bool,
-    discovered: Mutex<Option<(Instant, CoreProviderMetadata)>>,
 }
 
 impl Oidc {
@@ -65,12 +64,17 @@ impl Oidc {
         pkce_and_nonce: bool,
     ) -> std::result::Result<Self, String> {
         let issuer = IssuerUrl::new(issuer).map_err(|error| format!("issuer: {error}"))?;
-        Ok(Self { http, settings, issuer, pkce_and_nonce, discovered: Mutex::default() })
+        Ok(Self { http, settings, discovery: Discovery::new(issuer), pkce_and_nonce })
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        self.discovery.issuer()
     }
 
     pub(super) fn new_proofs(&self) -> Proofs {
         if self.pkce_and_nonce {
-            Proofs { code_verifier: Some(new_verifier()), nonce: Some(new_verifier()) }
+            let nonce = format!("{NONCE_PREFIX}{}", new_verifier().expose_secret());
+            Proofs { code_verifier: Some(new_verifier()), nonce: Some(nonce.into()) }
         } else {
             Proofs::default()
         }
@@ -82,7 +86,7 @@ impl Oidc {
         state: &SecretString,
         proofs: &Proofs,
     ) -> Result<String> {
-        let client = self.client(DISCOVERY_TTL).await?;
+        let client = self.client(&*self.discovery.get(&self.http).await?);
         let state = CsrfToken::new(state.expose_secret().to_owned());
         let nonce = proofs.nonce.as_ref().map(|nonce| nonce.expose_secret().to_owned()).unwrap_or_default();
         let scopes: Vec<_> = match &self.settings.scopes[..] {
@@ -115,7 +119,8 @@ impl Oidc {
         redirect_uri: &str,
         proofs: &Proofs,
     ) -> Result<Profile> {
-        let client = self.client(DISCOVERY_TTL).await?;
+        let said = self.discovery.get(&self.http).await?;
+        let client = self.client(&said);
         let mut exchange = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .map_err(|_| Error::Unavailable("it names no token endpoint".to_owned()))?
@@ -123,82 +128,61 @@ impl Oidc {
         if let Some(verifier) = &proofs.code_verifier {
             exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
         }
-        let answer = exchange.request_async(&self.http).await.map_err(of_exchange)?;
+        let answer = exchange.request_async(&self.http).await.map_err(failure)?;
         let id_token = answer.id_token().ok_or_else(|| Error::Refused("it sends no ID token".to_owned()))?;
-        let claims = match verify(&client, id_token, proofs) {
-            // The provider may have a new key since.
-            Err(ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey,
-            )) => verify(&self.client(REDISCOVERY).await?, id_token, proofs),
-            claims => claims,
-        };
-        let claims =
-            claims.map_err(|error| Error::Refused(format!("the ID token does not hold: {error}")))?;
+        let claims = self.verify(&said, id_token, proofs).await?;
 
+        let name = claims.name().and_then(|name| name.get(None)).map(|name| name.to_string());
         let mut profile = Profile {
             issuer: claims.issuer().to_string(),
             subject: claims.subject().to_string(),
-            verified_email: verified(claims.email().map(|email| email.as_str()), claims.email_verified()),
-            name: claims
-                .name()
-                .and_then(|name| name.get(None))
-                .map(|name| name.to_string())
-                .unwrap_or_default(),
+            verified_email: verified(
+                claims.email().map(|email| email.as_str()),
+                claims.email_verified() == Some(true),
+            ),
+            name: name.unwrap_or_default(),
         };
         // The ID token wins where it speaks of an address at all (S47).
         if claims.email().is_none()
-            && let Some(info) = self.user_info(&client, answer.access_token(), claims.subject()).await?
+            && let Some(url) = said.metadata.userinfo_endpoint()
         {
-            profile.verified_email =
-                verified(info.email().map(|email| email.as_str()), info.email_verified());
+            let token = answer.access_token().secret();
+            let info = UserInfo::fetch(&self.http, url.as_str(), token, &profile.subject).await?;
+            profile.verified_email = verified(info.email(), info.email_verified());
             if profile.name.is_empty() {
-                profile.name = info
-                    .name()
-                    .and_then(|name| name.get(None))
-                    .map(|name| name.to_string())
-                    .unwrap_or_default();
+                profile.name = info.name().unwrap_or_default().to_owned();
             }
         }
         Ok(profile)
     }
 
-    async fn user_info(
+    /// What an ID token says, if it holds; by newer keys if not by those that are known.
+    async fn verify<'a>(
         &self,
-        client: &Client,
-        token: &AccessToken,
-        subject: &SubjectIdentifier,
-    ) -> Result<Option<CoreUserInfoClaims>> {
-        // It must speak of the same person (OpenID Connect Core, section 5.3.2).
-        let Ok(request) = client.user_info(token.clone(), Some(subject.clone())) else { return Ok(None) };
-        let claims: std::result::Result<CoreUserInfoClaims, _> = request.request_async(&self.http).await;
-        claims.map(Some).map_err(|error| match error {
-            openidconnect::UserInfoError::Request(error) => Error::Unavailable(error.to_string()),
-            error => Error::Refused(format!("its userinfo does not hold: {error}")),
+        said: &Arc<Said>,
+        id_token: &'a CoreIdToken,
+        proofs: &Proofs,
+    ) -> Result<&'a CoreIdTokenClaims> {
+        let mut claims = verify(&self.client(said), id_token, proofs);
+        if let Err(ClaimsVerificationError::SignatureVerification(_)) = claims
+            && let Some(newer) = self.discovery.newer(&self.http, said).await?
+        {
+            claims = verify(&self.client(&newer), id_token, proofs);
+        }
+        claims.map_err(|error| {
+            Error::Refused(format!("the ID token does not hold: {}", super::http::describe(&error)))
         })
     }
 
-    /// A client by what the provider says of itself, not older than `max_age`.
-    async fn client(&self, max_age: Duration) -> Result<Client> {
-        // Who waits for the lock waits for the answer.
-        let mut discovered = self.discovered.lock().await;
-        let metadata = match &*discovered {
-            Some((since, metadata)) if since.elapsed() < max_age => metadata.clone(),
-            _ => {
-                let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
-                let metadata =
-                    metadata.map_err(|error| Error::Unavailable(format!("discovery failed: {error}")))?;
-                *discovered = Some((Instant::now(), metadata.clone()));
-                metadata
-            }
-        };
-        drop(discovered);
+    /// A client by what the provider says of itself.
+    fn client(&self, said: &Said) -> Client {
         // LinkedIn takes the secret in the body alone, and says so.
-        let methods = metadata.token_endpoint_auth_methods_supported();
+        let methods = said.metadata.token_endpoint_auth_methods_supported();
         let basic = methods.is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
         let id = ClientId::new(self.settings.client_id.clone());
         let secret = ClientSecret::new(self.settings.client_secret.expose_secret().to_owned());
-        let client = CoreClient::from_provider_metadata(metadata, id, Some(secret));
-        Ok(client.set_auth_type(if basic { AuthType::BasicAuth } else { AuthType::RequestBody }))
+        let client = CoreClient::from_provider_metadata(said.metadata.clone(), id, Some(secret));
+        client.set_auth_type(if basic { AuthType::BasicAuth } else { AuthType::RequestBody })
     }
 }
 
@@ -211,11 +195,21 @@ fn verify<'a>(
     let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
     match &proofs.nonce {
         Some(nonce) => id_token.claims(&verifier, &Nonce::new(nonce.expose_secret().to_owned())),
-        None => id_token.claims(&verifier, |_: Option<&Nonce>| Ok(())),
+        None => id_token.claims(&verifier, not_started_here),
+    }
+}
+
+/// A sign-in that was started here is completed with its state, or not at all (S43).
+fn not_started_here(nonce: Option<&Nonce>) -> std::result::Result<(), String> {
+    match nonce {
+        Some(nonce) if nonce.secret().starts_with(NONCE_PREFIX) => {
+            Err("the sign-in was started here, and its state is missing".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
 /// What is not said to be verified is not (S47).
-fn verified(email: Option<&str>, is_verified: Option<bool>) -> Option<String> {
-    email.filter(|_| is_verified == Some(true)).map(str::to_owned)
+fn verified(email: Option<&str>, is_verified: bool) -> Option<String> {
+    email.filter(|_| is_verified).map(str::to_owned)
 }

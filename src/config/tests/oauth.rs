@@ -70,6 +70,8 @@ fn the_environment_names_providers_and_overrides_the_file_key_by_key() {
     let both = Setup::new()
         .toml(GITHUB)
         .env(&variable("GITHUB__CLIENT_ID"), "other")
+        .env(&variable("GITHUB__AUTHORIZATION_URL"), "https://example.com/authorize")
+        .env(&variable("GITHUB__TOKEN_URL"), "https://example.com/token")
         .env(&variable("GITHUB__API_URL"), "https://api.example.com");
     let github = only(&both);
     assert_eq!((github.kind, github.client_id.as_str()), (ProviderKind::Github, "other"));
@@ -212,7 +214,9 @@ fn every_url_is_https_unless_private_hosts_are_allowed() {
     let keys =
         [("oidc", "issuer"), ("github", "authorization_url"), ("github", "token_url"), ("github", "api_url")];
     for (kind, key) in keys {
-        let url = |url: &str, rest: &str| provider(kind, &format!("{key} = '{url}'\n{rest}"));
+        let others = keys.iter().filter(|(of, other)| *of == kind && *other != key);
+        let others: String = others.map(|(_, other)| format!("{other} = 'https://b.example'\n")).collect();
+        let url = |url: &str, rest: &str| provider(kind, &format!("{key} = '{url}'\n{others}{rest}"));
         url("https://a.example:8443/b", "").load();
         let fault = "must be https, unless allow_private_hosts is true (countersign.toml)";
         assert_eq!(url("http://a.example", "").faults(), [format!("oauth.providers.p.{key}: {fault}")]);
@@ -227,7 +231,13 @@ fn every_url_is_https_unless_private_hosts_are_allowed() {
         }
     }
     // Issuers are compared, and paths put behind the API's URL: neither has a query, and the latter no slash at the end.
-    provider("github", "token_url = 'https://a.example/t?b=c'").load();
+    let urls = "authorization_url = 'https://a.example/a?b=c'\ntoken_url = 'https://a.example/t?b=c'\n";
+    provider("github", &format!("{urls}api_url = 'https://a.example'")).load();
+    // One GitHub's people by another's numbers would be somebody else (S45).
+    assert_eq!(
+        provider("github", urls).faults(),
+        ["oauth.providers.p.api_url: required where another URL of the three is set (countersign.toml)"]
+    );
     assert_eq!(provider("oidc", "issuer = 'https://a.example/?b'").faults().len(), 1);
     assert_eq!(provider("github", "api_url = 'https://a.example/?b'").faults().len(), 1);
     assert_eq!(provider("github", "api_url = 'https://a.example/'").faults().len(), 1);

@@ -1,16 +1,13 @@
 //! Completing a sign-in: whose account it is, by S45 to S47.
 
-use secrecy::{ExposeSecret, SecretString};
-
+use super::{Returned, limits::RETRY_AFTER};
 use crate::{
-    crypto::sha256,
     domain::{Client, Domain, Error, Issued, Result, audit::Deed, throttle},
     mail::{Change, Content},
-    provider::{Profile, Proofs},
+    provider::Profile,
     store::{
         self, Tx,
         identities::{self, Identity},
-        oauth_flows,
         one_time_tokens::{self, Purpose},
         password_failures,
         users::{self, User},
@@ -21,27 +18,10 @@ use crate::{
 /// How often it is tried anew when somebody else made the same account or identity at the same time.
 const TRIES: usize = 3;
 
-/// What a person came back with.
-#[derive(Debug)]
-pub struct Returned {
-    /// From which provider.
-    pub provider: String,
-    /// The authorization code.
-    pub code: SecretString,
-    /// Where they were led back to.
-    pub redirect_uri: String,
-    /// Of a sign-in that was started here.
-    pub state: Option<SecretString>,
-    /// Required with it.
-    pub flow_secret: Option<SecretString>,
-    /// The provider's name of itself, where the person came back with it (RFC 9207).
-    pub iss: Option<String>,
-}
-
 impl Domain {
     /// Signs a person in by their provider's word; makes their account if there is none.
     pub async fn complete_oauth(&self, returned: &Returned, client: &Client) -> Result<Issued> {
-        let signed_in = self.sign_in_by(returned, client).await;
+        let signed_in = self.limit_failures(client, self.sign_in_by(returned, client)).await;
         crate::domain::audit::note_refusal(signed_in, Action::SignIn, client)
     }
 
@@ -54,37 +34,10 @@ impl Domain {
             // That it was refused has to be committed, so within the transaction it is no error.
             match self.store.tx(async |tx| self.settle(tx, returned, &profile, client).await).await {
                 Err(Error::Taken) if tries < TRIES => {}
+                Err(Error::Taken) => return Err(Error::Overloaded { retry_after: RETRY_AFTER }),
                 answer => return answer?,
             }
         }
-    }
-
-    /// The proofs of a sign-in that was started here, by whoever completes it, for this very provider and redirect URI
-    /// (S43, S44). It is over then, whatever comes of it.
-    pub(super) async fn take_flow(&self, returned: &Returned, user_id: Option<UserId>) -> Result<Proofs> {
-        self.provider(&returned.provider, &returned.redirect_uri)?;
-        let (state, secret) = match (&returned.state, &returned.flow_secret) {
-            (Some(state), Some(secret)) => (sha256(state.expose_secret()), sha256(secret.expose_secret())),
-            // A client that made its own request has no state of ours.
-            (None, None) if !self.settings.require_state && user_id.is_none() => return Ok(Proofs::default()),
-            _ => return Err(Error::OauthStateInvalid),
-        };
-        let flow = self.store.tx(async |tx| {
-            let flow = oauth_flows::find(tx, state).await?.ok_or(Error::OauthStateInvalid)?;
-            let now = tx.now().await?;
-            let is_this = flow.flow_secret == secret
-                && flow.provider == returned.provider
-                && flow.redirect_uri == returned.redirect_uri
-                && flow.user_id == user_id
-                && now < flow.expire_time;
-            // Who has only half of it does not end it for whoever has it all.
-            if is_this && oauth_flows::take(tx, state).await? {
-                Ok(flow)
-            } else {
-                Err(Error::OauthStateInvalid)
-            }
-        });
-        self.open_proofs(&flow.await?).ok_or(Error::OauthStateInvalid)
     }
 
     async fn settle(
@@ -201,7 +154,7 @@ impl Domain {
             provider: returned.provider.clone(),
             issuer: profile.issuer.clone(),
             subject: profile.subject.clone(),
-            email: profile.verified_email.clone(),
+            email: profile.verified_email.clone().filter(|email| Email::parse(email).is_ok()),
             create_time: now,
             last_used_time: now,
         };

@@ -23,7 +23,10 @@ impl Domain {
             sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let all = identities::list(tx, user.id).await?;
             let gone = all.iter().find(|identity| identity.id == id).ok_or(Error::NotFound("identity"))?;
-            if user.password_hash.is_none() && all.len() == 1 {
+            // By a provider that is no longer configured nobody gets in.
+            let usable = |identity: &Identity| self.providers.values().any(|p| p.issuer() == identity.issuer);
+            let others = all.iter().filter(|identity| identity.id != id && usable(identity)).count();
+            if user.password_hash.is_none() && others == 0 {
                 return Err(Error::LastWayIn);
             }
             identities::delete(tx, user.id, id).await?;

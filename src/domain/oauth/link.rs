@@ -14,6 +14,10 @@ use crate::{
 impl Domain {
     /// Links the identity of whoever came back to the account of the caller, who started it.
     pub async fn complete_link(&self, caller: &SignedIn, returned: &Returned) -> Result<Identity> {
+        self.limit_failures(&caller.client, self.link(caller, returned)).await
+    }
+
+    async fn link(&self, caller: &SignedIn, returned: &Returned) -> Result<Identity> {
         let proofs = self.take_flow(returned, Some(caller.user_id)).await?;
         let profile = self.identify(returned, &proofs).await?;
         let linked = self.store.tx(async |tx| {

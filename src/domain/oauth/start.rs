@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::{opaque, sha256},
-    domain::{Domain, Error, Result, access::SignedIn},
-    provider::Proofs,
+    domain::{Client, Domain, Error, Result, access::SignedIn},
     store::oauth_flows::{self, OauthFlow},
-    types::{Digest, UserId},
+    types::UserId,
 };
 
 /// How long a person may take.
@@ -27,25 +25,24 @@ pub struct Started {
     pub flow_secret: SecretString,
 }
 
-/// What is sealed of the proofs.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    code_verifier: Option<String>,
-    nonce: Option<String>,
-}
-
 impl Domain {
     /// Starts a sign-in.
-    pub async fn start_oauth(&self, provider: &str, redirect_uri: &str) -> Result<Started> {
-        self.start_flow(provider, redirect_uri, None).await
+    pub async fn start_oauth(&self, provider: &str, redirect_uri: &str, client: &Client) -> Result<Started> {
+        self.start_flow(provider, redirect_uri, None, client).await
     }
 
     /// Starts linking an identity to the caller's account.
     pub async fn start_link(&self, caller: &SignedIn, provider: &str, redirect_uri: &str) -> Result<Started> {
-        self.start_flow(provider, redirect_uri, Some(caller.user_id)).await
+        self.start_flow(provider, redirect_uri, Some(caller.user_id), &caller.client).await
     }
 
-    async fn start_flow(&self, name: &str, redirect_uri: &str, user_id: Option<UserId>) -> Result<Started> {
+    async fn start_flow(
+        &self,
+        name: &str,
+        redirect_uri: &str,
+        user_id: Option<UserId>,
+        client: &Client,
+    ) -> Result<Started> {
         let provider = self.provider(name, redirect_uri)?;
         let (state, flow_secret) = (opaque::new_oauth_state(), opaque::new_flow_secret());
         let proofs = provider.new_proofs();
@@ -58,6 +55,12 @@ impl Domain {
         let proofs_sealed = self.seal_proofs(digest, &proofs)?;
         let kept = self.store.tx(async |tx| {
             let now = tx.now().await?;
+            if let Some(window) = self.settings.throttle.of_starts(client)
+                && !window.admit(tx, now).await?
+            {
+                let retry_after = window.wait(tx, now).await?.unwrap_or_default();
+                return Err(Error::TooManyAttempts { retry_after });
+            }
             let flow = OauthFlow {
                 state: digest,
                 flow_secret: sha256(flow_secret.expose_secret()),
@@ -68,27 +71,9 @@ impl Domain {
                 create_time: now,
                 expire_time: now + LIFETIME,
             };
-            oauth_flows::insert(tx, &flow).await
+            Ok(oauth_flows::insert(tx, &flow).await?)
         });
         kept.await?;
         Ok(Started { authorization_url, state, flow_secret })
     }
-
-    fn seal_proofs(&self, state: Digest, proofs: &Proofs) -> Result<String> {
-        let text =
-            |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-        let sealed = Sealed { code_verifier: text(&proofs.code_verifier), nonce: text(&proofs.nonce) };
-        let json = serde_json::to_vec(&sealed).map_err(|error| Error::Internal(Box::new(error)))?;
-        Ok(self.master_key.seal(&purpose(state), &json)?)
-    }
-
-    pub(super) fn open_proofs(&self, flow: &OauthFlow) -> Option<Proofs> {
-        let opened = self.master_key.open(&purpose(flow.state), &flow.proofs_sealed)?;
-        let Sealed { code_verifier, nonce } = serde_json::from_slice(&opened).ok()?;
-        Some(Proofs { code_verifier: code_verifier.map(Into::into), nonce: nonce.map(Into::into) })
-    }
-}
-
-fn purpose(state: Digest) -> String {
-    format!("oauth-proofs:{state:x}")
 }

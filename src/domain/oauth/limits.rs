@@ -1,0 +1,34 @@
+//! How often one client address may fail to complete sign-ins by providers (S12).
+
+use std::time::Duration;
+
+use crate::domain::{Client, Domain, Error, Result};
+
+/// When a provider that is asked too often is worth asking again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Domain {
+    /// Does what a wrong code or state makes fail, unless the client's address has failed too often.
+    pub(super) async fn limit_failures<T>(
+        &self,
+        client: &Client,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let Some(window) = self.settings.throttle.of_address(client) else { return work.await };
+        let mut conn = self.store.conn().await?;
+        let now = conn.now().await?;
+        if let Some(retry_after) = window.wait(&mut conn, now).await? {
+            return Err(Error::TooManyAttempts { retry_after });
+        }
+        drop(conn);
+        let done = work.await;
+        if matches!(done, Err(Error::OauthStateInvalid | Error::OauthCodeRefused)) {
+            let counted = self.store.tx(async |tx| {
+                let now = tx.now().await?;
+                window.count(tx, now).await
+            });
+            counted.await?;
+        }
+        done
+    }
+}
