@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -54,6 +57,11 @@ pub struct Idp {
     pub token: Mutex<Option<String>>,
     pub user_info: Mutex<Value>,
     sent: Mutex<Vec<(String, String)>>,
+    /// How it answers to a code that it does not take.
+    pub refusal: Mutex<Value>,
+    /// Whether it knows nothing of itself, and how often it was asked.
+    pub away: AtomicBool,
+    pub discoveries: AtomicUsize,
     body_auth: bool,
 }
 
@@ -80,6 +88,9 @@ impl Idp {
             token: Mutex::default(),
             user_info: Mutex::default(),
             sent: Mutex::default(),
+            refusal: Mutex::new(json!({"error": "invalid_grant"})),
+            away: AtomicBool::default(),
+            discoveries: AtomicUsize::default(),
             body_auth,
         });
         let router = Router::new()
@@ -121,13 +132,22 @@ impl Idp {
         *self.token.lock().unwrap() = Some(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)));
     }
 
+    /// Signs by another key from now on.
+    pub fn rotate(&self, kid: &str) {
+        *self.key.lock().unwrap() = (kid.to_owned(), new_key());
+    }
+
     pub fn sent(&self, name: &str) -> Option<String> {
         let sent = self.sent.lock().unwrap();
         sent.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone())
     }
 }
 
-async fn discovery(State(idp): State<Arc<Idp>>) -> Json<Value> {
+async fn discovery(State(idp): State<Arc<Idp>>) -> Response {
+    idp.discoveries.fetch_add(1, Ordering::SeqCst);
+    if idp.away.load(Ordering::SeqCst) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let issuer = &idp.issuer;
     let methods = if idp.body_auth { json!(["client_secret_post"]) } else { json!(["client_secret_basic"]) };
     Json(json!({
@@ -137,6 +157,7 @@ async fn discovery(State(idp): State<Arc<Idp>>) -> Json<Value> {
         "id_token_signing_alg_values_supported": ["EdDSA", "HS256", "none"],
         "token_endpoint_auth_methods_supported": methods,
     }))
+    .into_response()
 }
 
 async fn jwks(State(idp): State<Arc<Idp>>) -> Json<Value> {
@@ -150,7 +171,7 @@ async fn token(State(idp): State<Arc<Idp>>, headers: HeaderMap, body: String) ->
     assert_eq!(headers.contains_key("authorization"), !idp.body_auth);
     *idp.sent.lock().unwrap() = sent;
     if idp.sent("code").as_deref() != Some("good") {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"}))).into_response();
+        return (StatusCode::BAD_REQUEST, Json(idp.refusal.lock().unwrap().clone())).into_response();
     }
     let mut answer = json!({"access_token": "at", "token_type": "Bearer", "expires_in": 300});
     if let Some(token) = &*idp.token.lock().unwrap() {

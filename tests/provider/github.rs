@@ -63,6 +63,9 @@ async fn token(State(answers): State<Arc<Answers>>, body: Bytes) -> Response {
 }
 
 fn api(headers: &HeaderMap, (status, body): (StatusCode, Value)) -> Response {
+    if body["message"] == "API rate limit exceeded" {
+        return (status, [("x-ratelimit-remaining", "0")], Json(body)).into_response();
+    }
     if headers.get("authorization").unwrap() != "Bearer gho_token" || !headers.contains_key("user-agent") {
         return (StatusCode::UNAUTHORIZED, Json(json!({"message": "Bad credentials"}))).into_response();
     }
@@ -106,7 +109,8 @@ async fn a_person_is_known_by_number_and_primary_verified_address() {
     assert!(proofs.code_verifier.is_some() && proofs.nonce.is_none());
     let profile = provider.identify(&"good".into(), REDIRECT, &proofs).await.unwrap();
     assert_eq!(profile.subject, "583231");
-    assert!(profile.issuer.starts_with("http://127.0.0.1:"));
+    // Of an Enterprise's people, whose numbers they are is told by its API.
+    assert!(profile.issuer.starts_with("http://127.0.0.1:") && profile.issuer.ends_with("/api"));
     assert_eq!(
         (profile.verified_email.as_deref(), profile.name.as_str()),
         (Some("octocat@example.com"), "The Octocat")
@@ -173,11 +177,14 @@ async fn an_address_that_is_not_primary_and_verified_is_none() {
 #[tokio::test]
 async fn what_is_broken_is_not_available() {
     let broken = (StatusCode::BAD_GATEWAY, json!({"message": "unicorn"}));
+    let limited = (StatusCode::FORBIDDEN, json!({"message": "API rate limit exceeded"}));
     let odd = (StatusCode::OK, json!({"id": "583231", "login": "octocat"}));
     let html = (StatusCode::OK, "text/html", "<html>a proxy's page</html>".to_owned());
     for answers in [
         Answers { user: broken.clone(), ..Answers::default() },
         Answers { emails: broken, ..Answers::default() },
+        Answers { user: limited.clone(), ..Answers::default() },
+        Answers { emails: limited, ..Answers::default() },
         Answers { user: odd, ..Answers::default() },
         Answers { token: html, ..Answers::default() },
         Answers { token: (StatusCode::FOUND, "text/plain", String::new()), ..Answers::default() },
@@ -185,7 +192,27 @@ async fn what_is_broken_is_not_available() {
         let answer = identify(answers).await;
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     }
+    for error in ["incorrect_client_credentials", "of its own"] {
+        let token = (StatusCode::OK, "application/json", json!({"error": error}).to_string());
+        let answer = identify(Answers { token, ..Answers::default() }).await;
+        assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    }
     let nobody = (StatusCode::UNAUTHORIZED, json!({"message": "Bad credentials"}));
     let answer = identify(Answers { user: nobody, ..Answers::default() }).await;
     assert!(matches!(answer, Err(Error::Refused(_))), "{answer:?}");
+}
+
+#[test]
+fn the_one_github_is_known_by_its_name_and_answers_from_its_host() {
+    // S44, S45
+    let github = provider(Kind::Github {
+        authorization_url: "https://github.com/login/oauth/authorize".to_owned(),
+        token_url: "https://github.com/login/oauth/access_token".to_owned(),
+        api_url: "https://api.github.com".to_owned(),
+    });
+    assert_eq!(github.issuer(), "https://github.com");
+    assert!(github.is_named("https://github.com") && github.is_named("https://github.com/login/oauth"));
+    for other in ["", "github.com", "http://github.com", "https://evil.example", "https://api.github.com"] {
+        assert!(!github.is_named(other), "{other}");
+    }
 }
