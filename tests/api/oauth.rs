@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use countersign::api::pb::{self, CredentialStatus as S};
+use http::Method;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use url::Url;
@@ -312,5 +313,106 @@ on_both! {
         let request = pb::StartOAuthRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
         expect_status(server.auth().start_o_auth(request).await, Code::Unavailable, "PROVIDER_UNAVAILABLE");
         assert!(server.database.query_text("SELECT provider FROM oauth_flows").await.is_empty());
+    }
+}
+
+on_both! {
+    async fn an_answer_of_another_issuer_is_refused_and_one_of_the_providers_is_not(database: Kind) {
+        // S44, RFC 9207
+        let (server, idp) = started(database).await;
+        let flow = start(&server).await;
+        idp.issue(&idp.claims(Some(&nonce(&flow))), Signed::Well);
+        for iss in [String::new(), "https://evil.example".to_owned(), format!("{}/", idp.issuer)] {
+            let answer = complete(&server, pb::CompleteOAuthRequest { iss: Some(iss), ..returned(&flow) }).await;
+            expect_status(answer, Code::InvalidArgument, "OAUTH_STATE_INVALID");
+        }
+        let iss = Some(idp.issuer.clone());
+        complete(&server, pb::CompleteOAuthRequest { iss, ..returned(&flow) }).await.unwrap();
+    }
+}
+
+on_both! {
+    async fn a_sign_in_that_was_started_here_is_not_completed_without_its_state(database: Kind) {
+        // S43: whoever comes by somebody's code, but not by their flow secret, has nothing.
+        let (server, idp) = started(database).await;
+        let flow = start(&server).await;
+        idp.issue(&idp.claims(Some(&nonce(&flow))), Signed::Well);
+        let stolen = pb::CompleteOAuthRequest { state: None, flow_secret: None, ..returned(&flow) };
+        expect_status(complete(&server, stolen).await, Code::InvalidArgument, "OAUTH_CODE_REFUSED");
+        complete(&server, returned(&flow)).await.unwrap();
+    }
+}
+
+on_both! {
+    async fn what_cannot_be_a_code_is_told_by_its_name_and_ends_nothing(database: Kind) {
+        let (server, idp) = started(database).await;
+        let flow = start(&server).await;
+        idp.issue(&idp.claims(Some(&nonce(&flow))), Signed::Well);
+        for code in [String::new(), "a".repeat(4097), "a\nb".to_owned(), "a\0".to_owned()] {
+            let status = complete(&server, pb::CompleteOAuthRequest { code, ..returned(&flow) }).await.unwrap_err();
+            assert!(status.message().starts_with("code: "), "{status:?}");
+            expect_status::<()>(Err(status), Code::InvalidArgument, "INVALID_FIELD");
+        }
+        complete(&server, returned(&flow)).await.unwrap();
+    }
+}
+
+on_both! {
+    async fn an_address_fails_so_often_and_starts_ten_times_as_often(database: Kind) {
+        // S12
+        let idp = Idp::start(false).await;
+        let setup = setup(database, &idp).await;
+        let setup = setup.set("SERVER__TRUSTED_PROXIES", "127.0.0.1").set("THROTTLE__ADDRESS_FAILURES_PER_MINUTE", "2");
+        let server = setup.start().await;
+        let post = async |from: &str, path: &str, body: Value| {
+            let headers = [("x-forwarded-for", from)];
+            let (status, body) = server.rest(Method::POST, path, &headers, Some(body)).await;
+            (status.as_u16(), body["reason"].as_str().unwrap_or_default().to_owned())
+        };
+        let bad = || json!({"code": "used", "redirect_uri": REDIRECT});
+        let callback = "/api/v1/auth/idp/callback";
+        for _ in 0..2 {
+            assert_eq!(post("203.0.113.7", callback, bad()).await, (400, "OAUTH_CODE_REFUSED".to_owned()));
+        }
+        idp.issue(&idp.claims(None), Signed::Well);
+        let good = || json!({"code": "good", "redirect_uri": REDIRECT});
+        assert_eq!(post("203.0.113.7", callback, good()).await, (429, "TOO_MANY_ATTEMPTS".to_owned()));
+        assert_eq!(post("203.0.113.8", callback, good()).await.0, 200);
+        let start = || json!({"redirect_uri": REDIRECT});
+        for _ in 0..20 {
+            assert_eq!(post("203.0.113.9", "/api/v1/auth/idp/authorize", start()).await.0, 200);
+        }
+        assert_eq!(post("203.0.113.9", "/api/v1/auth/idp/authorize", start()).await.0, 429);
+        assert_eq!(server.database.query_text("SELECT provider FROM oauth_flows").await.len(), 20);
+        server.advance(60);
+        assert_eq!(post("203.0.113.9", "/api/v1/auth/idp/authorize", start()).await.0, 200);
+        assert_eq!(post("203.0.113.7", callback, good()).await.0, 200);
+    }
+}
+
+on_both! {
+    async fn by_a_provider_that_is_no_longer_configured_nobody_gets_in_so_it_is_no_way(database: Kind) {
+        let (server, idp) = started(database).await;
+        let token = sign_in(&server, &idp, |_| {}).await.unwrap().access_token;
+        let id = match database {
+            Kind::Sqlite => "x'01900000000070008000000000000000'",
+            Kind::Postgres => "'01900000000070008000000000000000'::uuid",
+        };
+        let insert = format!(
+            "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time, last_used_time) \
+             SELECT {id}, user_id, 'gone', 'https://gone.example', 'subject', create_time, create_time FROM identities"
+        );
+        server.database.execute(&insert).await;
+        let listed = server.auth().list_identities(bearer(&token, pb::ListIdentitiesRequest {})).await.unwrap();
+        // The one that is left over is the older by its name.
+        for identity in listed.into_inner().identities.into_iter().rev() {
+            let request = pb::UnlinkRequest { identity_id: identity.id };
+            let answer = server.auth().unlink(bearer(&token, request)).await;
+            if identity.provider == "gone" {
+                answer.unwrap();
+            } else {
+                expect_status(answer, Code::FailedPrecondition, "LAST_WAY_IN");
+            }
+        }
     }
 }
