@@ -184,7 +184,8 @@ impl Provider {
 
     async fn in_turn<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let _turn = self.turns.try_acquire().map_err(|_| Error::Busy)?;
-        timeout(TIME_LIMIT, work)
+        // Boxed: what a provider takes is large, and is waited for on the way of every caller.
+        timeout(TIME_LIMIT, Box::pin(work))
             .await
             .unwrap_or_else(|_| Err(Error::Unavailable(format!("no answer within {TIME_LIMIT:?}"))))
     }

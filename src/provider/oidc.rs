@@ -150,7 +150,7 @@ impl Oidc {
             let info = UserInfo::fetch(&self.http, url.as_str(), token, &profile.subject).await?;
             profile.verified_email = verified(info.email(), info.email_verified());
             if profile.name.is_empty() {
-                profile.name = info.name().unwrap_or_default().to_owned();
+                info.name().unwrap_or_default().clone_into(&mut profile.name);
             }
         }
         Ok(profile)

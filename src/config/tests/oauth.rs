@@ -215,8 +215,9 @@ fn every_url_is_https_unless_private_hosts_are_allowed() {
         [("oidc", "issuer"), ("github", "authorization_url"), ("github", "token_url"), ("github", "api_url")];
     for (kind, key) in keys {
         let others = keys.iter().filter(|(of, other)| *of == kind && *other != key);
-        let others: String = others.map(|(_, other)| format!("{other} = 'https://b.example'\n")).collect();
-        let url = |url: &str, rest: &str| provider(kind, &format!("{key} = '{url}'\n{others}{rest}"));
+        let others: Vec<_> = others.map(|(_, other)| format!("{other} = 'https://b.example'")).collect();
+        let others = others.join("\n");
+        let url = |url: &str, rest: &str| provider(kind, &format!("{key} = '{url}'\n{others}\n{rest}"));
         url("https://a.example:8443/b", "").load();
         let fault = "must be https, unless allow_private_hosts is true (countersign.toml)";
         assert_eq!(url("http://a.example", "").faults(), [format!("oauth.providers.p.{key}: {fault}")]);
