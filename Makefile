@@ -6,6 +6,7 @@ SHELL := bash
 # The pinned tools come before the machine's.
 export PATH := $(CURDIR)/target/venv/bin:$(PATH)
 BROWSER := tests/clients/browser
+PROVIDERS := tests/clients/providers
 
 .PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi bench
 
@@ -56,6 +57,7 @@ clients: ## Clients that are not ours, from outside, on both databases
 	@scripts/need cargo cc openssl postgres chromium tools
 	cargo build --locked --bin countersign --tests
 	npm ci --silent --prefix $(BROWSER) --ignore-scripts
+	npm ci --silent --prefix $(PROVIDERS) --ignore-scripts
 	npm run --silent --prefix $(BROWSER) build
 	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
 
