@@ -176,9 +176,10 @@ impl Oidc {
 
     /// A client by what the provider says of itself.
     fn client(&self, said: &Said) -> Client {
-        // LinkedIn takes the secret in the body alone, and says so.
         let methods = said.metadata.token_endpoint_auth_methods_supported();
         let basic = methods.is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
+        // LinkedIn takes the secret in the body alone, and does not say so.
+        let basic = basic && self.pkce_and_nonce;
         let id = ClientId::new(self.settings.client_id.clone());
         let secret = ClientSecret::new(self.settings.client_secret.expose_secret().to_owned());
         let client = CoreClient::from_provider_metadata(said.metadata.clone(), id, Some(secret));

@@ -8,6 +8,7 @@ mod common;
 mod idp;
 mod log;
 mod mailbox;
+mod provider;
 mod sink;
 mod support;
 mod wire;

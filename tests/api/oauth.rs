@@ -1,88 +1,18 @@
 //! Signing in by an OpenID Connect provider, which stands in on this machine; what may go wrong with it is tried here and in
 //! `tests/provider`.
 
-use std::sync::Arc;
-
 use countersign::api::pb::{self, CredentialStatus as S};
 use http::Method;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
-use url::Url;
+use tonic::Code;
 
 use crate::{
     common::Kind,
-    idp::{Idp, Signed},
+    idp::Signed,
     on_both,
-    support::{EMAIL, PASSWORD, Server, Setup, bearer, expect_status},
+    provider::{REDIRECT, complete, configure, nonce, returned, sign_in, start, started},
+    support::{EMAIL, PASSWORD, bearer, expect_status},
 };
-
-const REDIRECT: &str = "https://app.example.com/callback";
-
-/// A service with one provider, by two names.
-async fn setup(kind: Kind, idp: &Idp) -> Setup {
-    configure(Setup::new(kind).await, idp)
-}
-
-fn configure(mut setup: Setup, idp: &Idp) -> Setup {
-    setup = setup.set("OAUTH__REDIRECT_URIS", &format!("{REDIRECT},https://app.example.com/other"));
-    for name in ["IDP", "TWIN"] {
-        for (key, value) in [
-            ("KIND", "oidc"),
-            ("ISSUER", idp.issuer.as_str()),
-            ("CLIENT_ID", "client"),
-            ("CLIENT_SECRET", "the client secret"),
-            ("ALLOW_PRIVATE_HOSTS", "true"),
-        ] {
-            setup = setup.set(&format!("OAUTH__PROVIDERS__{name}__{key}"), value);
-        }
-    }
-    setup
-}
-
-async fn started(kind: Kind) -> (Server, Arc<Idp>) {
-    let idp = Idp::start(false).await;
-    (setup(kind, &idp).await.start().await, idp)
-}
-
-/// Starts a sign-in.
-async fn start(server: &Server) -> pb::StartOAuthResponse {
-    let request = pb::StartOAuthRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
-    server.auth().start_o_auth(request).await.unwrap().into_inner()
-}
-
-/// What the nonce in the way there is.
-fn nonce(started: &pb::StartOAuthResponse) -> String {
-    let url = Url::parse(&started.authorization_url).unwrap();
-    url.query_pairs().find(|(name, _)| name == "nonce").unwrap().1.into_owned()
-}
-
-fn returned(started: &pb::StartOAuthResponse) -> pb::CompleteOAuthRequest {
-    pb::CompleteOAuthRequest {
-        provider: "idp".to_owned(),
-        code: "good".to_owned(),
-        redirect_uri: REDIRECT.to_owned(),
-        state: Some(started.state.clone()),
-        flow_secret: Some(started.flow_secret.clone()),
-        iss: None,
-    }
-}
-
-async fn complete(server: &Server, request: pb::CompleteOAuthRequest) -> Result<pb::TokenResponse, Status> {
-    server.auth().complete_o_auth(request).await.map(tonic::Response::into_inner)
-}
-
-/// Signs the person in whom these claims are about.
-async fn sign_in(
-    server: &Server,
-    idp: &Idp,
-    change: impl FnOnce(&mut Value),
-) -> Result<pb::TokenResponse, Status> {
-    let started = start(server).await;
-    let mut claims = idp.claims(Some(&nonce(&started)));
-    change(&mut claims);
-    idp.issue(&claims, Signed::Well);
-    complete(server, returned(&started)).await
-}
 
 on_both! {
     async fn a_person_is_known_again_and_their_token_is_valid(database: Kind) {

@@ -270,7 +270,6 @@ def test_who_was_let_in_by_linkedin_is_so_without_an_address(server, linkedin, m
     assert again.json()["user"]["id"] == first.json()["user"]["id"]
 
 
-@pytest.mark.xfail(reason="the secret is sent as HTTP Basic, the default where discovery says nothing", strict=True)
 def test_linkedin_gets_the_secret_in_the_body_though_it_does_not_say_so(database, tmp_path, mail_server):
     # What it says is read once an hour, so this is a service of its own.
     with LinkedIn().running() as linkedin:
