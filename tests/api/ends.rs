@@ -8,7 +8,9 @@ use tonic::Status;
 
 use crate::{
     common::Kind,
+    idp::Idp,
     on_both,
+    provider::{configure, link, sign_in, started},
     support::{PASSWORD, Server, bearer, reason},
 };
 
@@ -32,6 +34,9 @@ enum Event {
     RevokeKey,
     ChangeEmail,
     VerifyEmail,
+    SignInAsFirstProof,
+    LinkIdentity,
+    UnlinkIdentity,
     LockOut,
 }
 
@@ -57,7 +62,7 @@ type Told = [usize; 3];
 /// one that was used is void, and who has proven the address has none to prove it. The first row is vaultwarden
 /// CVE-2026-43911: a refresh token that outlived a change of the password.
 #[rustfmt::skip] // A table is read by its columns.
-const MATRIX: [(Event, [Worth; 9], Told); 15] = [
+const MATRIX: [(Event, [Worth; 9], Told); 18] = [
     //                     own session      another session    API      token that was mailed      password  ended sessions,
     //                     access   refresh access   refresh   key      proves   resets   changes  before    keys; user changed
     (E::ChangePassword,    [LIVES,   LIVES, REVOKED, ENDED,    LIVES,   LIVES,   VOID,    VOID,    WRONG ],  [1, 0, 0]),
@@ -74,6 +79,9 @@ const MATRIX: [(Event, [Worth; 9], Told); 15] = [
     (E::RevokeKey,         [LIVES,   LIVES, LIVES,   LIVES,    REVOKED, LIVES,   LIVES,   LIVES,   LIVES ],  [0, 1, 0]),
     (E::ChangeEmail,       [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    VOID,    VOID,    LIVES ],  [0, 0, 0]),
     (E::VerifyEmail,       [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    LIVES,   LIVES,   LIVES ],  [0, 0, 0]),
+    (E::SignInAsFirstProof,[REVOKED, ENDED, REVOKED, ENDED,    REVOKED, VOID,    VOID,    VOID,    WRONG ],  [2, 1, 0]),
+    (E::LinkIdentity,      [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    LIVES,   LIVES,   LIVES ],  [0, 0, 0]),
+    (E::UnlinkIdentity,    [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    LIVES,   LIVES,   LIVES ],  [0, 0, 0]),
     (E::LockOut,           [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   LIVES,   LIVES,   LIVES,   HELD  ],  [0, 0, 0]),
 ];
 
@@ -102,7 +110,7 @@ impl Account {
         let email = format!("{event:?}@example.com").to_lowercase();
         let own = server.register_as(&email).await;
         let verify = mailed(server, &email).await;
-        if event == E::Reset {
+        if matches!(event, E::Reset | E::LinkIdentity | E::UnlinkIdentity) {
             server.verify_email(&verify).await.unwrap();
         }
         let other = server.login(&email, PASSWORD).await.unwrap();
@@ -116,7 +124,7 @@ impl Account {
     }
 
     /// Lets it happen.
-    async fn suffer(&mut self, event: Event, server: &Server, operator: &Domain) {
+    async fn suffer(&mut self, event: Event, server: &Server, idp: &Idp, operator: &Domain) {
         let own = self.own.access_token.clone();
         let id = self.own.user.as_ref().unwrap().id.parse().unwrap();
         match event {
@@ -155,6 +163,17 @@ impl Account {
                 self.email = server.confirm_email_change(&self.change).await.unwrap().email;
             }
             E::VerifyEmail => drop(server.verify_email(&self.verify).await.unwrap()),
+            E::SignInAsFirstProof => {
+                let owner = sign_in(server, idp, |claims| claims["email"] = self.email.as_str().into());
+                owner.await.unwrap();
+            }
+            E::LinkIdentity | E::UnlinkIdentity => {
+                let identity = link(server, idp, &own, &format!("{event:?}")).await.unwrap();
+                if event == E::UnlinkIdentity {
+                    let request = pb::UnlinkRequest { identity_id: identity.id };
+                    server.auth().unlink(bearer(&own, request)).await.unwrap();
+                }
+            }
             E::LockOut => {
                 for _ in 0..5 {
                     assert_eq!(worth(server.login(&self.email, "not it at all").await), WRONG);
@@ -229,7 +248,7 @@ on_both! {
 on_both! {
     async fn what_ends_which_credential_vaultwarden_cve_2026_43911(database: Kind) {
         // S21
-        let server = Server::start(database).await;
+        let (server, idp) = started(database).await;
         let operator = server.replica().domain().await;
         let bystander = server.register_as("bystander@example.com").await;
         let bystanders_key = server.create_key(&bystander.access_token, &[]).await.secret;
@@ -237,7 +256,7 @@ on_both! {
         for (event, expected, expected_told) in MATRIX {
             let mut account = Account::before(event, &server).await;
             let before = server.changes().await.len();
-            account.suffer(event, &server, &operator).await;
+            account.suffer(event, &server, &idp, &operator).await;
             let changes = server.changes().await.split_off(before);
             assert_eq!((told(&changes), changes.len()), (expected_told, expected_told.iter().sum()), "{event:?}");
             assert_eq!(account.judge(&server).await, expected, "{event:?}");
@@ -251,7 +270,9 @@ on_both! {
         }
 
         // What has ended stays so (S19). What lived was used since.
-        let server = server.restart().await;
+        let again = configure(server.replica(), &idp);
+        server.stop().await;
+        let server = again.start().await;
         for (event, account, expected) in accounts {
             for (now, expected) in account.judge_kept(&server).await.iter().zip(expected) {
                 assert!(expected == LIVES || now == expected, "{event:?}: {now}, not {expected}");

@@ -32,6 +32,7 @@ mod oauth;
 mod outage;
 mod outbox;
 mod parity;
+mod pre_hijacking;
 mod profile;
 mod refresh;
 mod register;

@@ -8,9 +8,9 @@ use tonic::Code;
 
 use crate::{
     common::Kind,
-    idp::Signed,
+    idp::{Idp, Signed},
     on_both,
-    provider::{REDIRECT, complete, configure, nonce, returned, sign_in, start, started},
+    provider::{REDIRECT, complete, configure, nonce, returned, setup, sign_in, start, started},
     support::{EMAIL, PASSWORD, bearer, expect_status},
 };
 

@@ -10,13 +10,13 @@ use url::Url;
 use crate::{
     common::Kind,
     idp::{Idp, Signed},
-    support::{Server, Setup},
+    support::{Server, Setup, bearer},
 };
 
 pub const REDIRECT: &str = "https://app.example.com/callback";
 
 /// A service with one provider, by two names.
-async fn setup(kind: Kind, idp: &Idp) -> Setup {
+pub async fn setup(kind: Kind, idp: &Idp) -> Setup {
     configure(Setup::new(kind).await, idp)
 }
 
@@ -39,6 +39,29 @@ pub fn configure(mut setup: Setup, idp: &Idp) -> Setup {
 pub async fn started(kind: Kind) -> (Server, Arc<Idp>) {
     let idp = Idp::start(false).await;
     (setup(kind, &idp).await.start().await, idp)
+}
+
+/// Starts linking an identity to the account of this access token.
+pub async fn start_link(server: &Server, token: &str) -> pb::StartOAuthResponse {
+    let request = pb::StartLinkRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
+    server.auth().start_link(bearer(token, request)).await.unwrap().into_inner()
+}
+
+/// Links the identity of this subject.
+pub async fn link(server: &Server, idp: &Idp, token: &str, subject: &str) -> Result<pb::Identity, Status> {
+    let started = start_link(server, token).await;
+    let mut claims = idp.claims(Some(&nonce(&started)));
+    claims["sub"] = subject.into();
+    idp.issue(&claims, Signed::Well);
+    let request = pb::CompleteLinkRequest {
+        provider: "idp".to_owned(),
+        code: "good".to_owned(),
+        redirect_uri: REDIRECT.to_owned(),
+        state: started.state,
+        flow_secret: started.flow_secret,
+        iss: None,
+    };
+    server.auth().complete_link(bearer(token, request)).await.map(tonic::Response::into_inner)
 }
 
 /// Starts a sign-in.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use countersign::{
     store::{
         mails::{self, Mail},
+        oauth_flows::{self, OauthFlow},
         refresh_tokens::{self, RefreshToken},
         sessions::{self, Session},
     },
@@ -22,7 +23,8 @@ const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
 
 /// After how many seconds what is made now goes: it is over at first, and is kept for a while.
-const GOES_AFTER: [(u64, &[&str]); 6] = [
+const GOES_AFTER: [(u64, &[&str]); 7] = [
+    (10 * 60, &["oauth_flows"]),
     (HOUR, &["rate_windows"]),
     (DAY + 60, &["changes"]),
     (DAY + DAY, &["one_time_tokens"]),
@@ -53,7 +55,22 @@ async fn make(server: &Server, email: &str) {
         due_time: now,
         dead_time: Some(now),
     };
-    server.replica().store().await.tx(async |tx| mails::insert(tx, &given_up).await).await.unwrap();
+    let flow = OauthFlow {
+        state: Digest(random::bytes()),
+        flow_secret: Digest(random::bytes()),
+        provider: "idp".to_owned(),
+        redirect_uri: "https://app.example.com".to_owned(),
+        proofs_sealed: String::new(),
+        user_id: None,
+        create_time: now,
+        expire_time: now + Duration::from_mins(10),
+    };
+    let store = server.replica().store().await;
+    let made = store.tx(async |tx| {
+        mails::insert(tx, &given_up).await?;
+        oauth_flows::insert(tx, &flow).await
+    });
+    made.await.unwrap();
 }
 
 on_both! {

@@ -1,11 +1,17 @@
 //! Each look-up on the way of a request, of the outbox and of the sweeper goes by an index.
 
-use countersign::store::{
-    api_keys,
-    changes::{self, Change},
-    events, mails,
-    one_time_tokens::{self, Purpose},
-    password_failures, rate_windows, refresh_tokens, sessions, users,
+use countersign::{
+    store::{
+        api_keys,
+        changes::{self, Change},
+        events,
+        identities::{self, Identity},
+        mails,
+        oauth_flows::{self, OauthFlow},
+        one_time_tokens::{self, Purpose},
+        password_failures, rate_windows, refresh_tokens, sessions, users,
+    },
+    types::IdentityId,
 };
 
 use crate::{
@@ -19,7 +25,7 @@ const ROWS: u16 = 500;
 
 /// The tables and the conditions that the store asks for; `{id}` and `{digest}` are some value of the column's type,
 /// `{time}` is one before which lie few.
-const LOOKUPS: [(&str, &str); 18] = [
+const LOOKUPS: [(&str, &str); 23] = [
     ("users", "id = {id}"),
     ("users", "email_normalized = 'user7@example.com'"),
     ("sessions", "id = {id}"),
@@ -38,13 +44,20 @@ const LOOKUPS: [(&str, &str); 18] = [
     ("mails", "dead_time IS NULL AND due_time <= {time} ORDER BY due_time, id LIMIT 8"),
     ("password_failures", "account = {digest}"),
     ("rate_windows", "key = {digest}"),
+    ("identities", "id = {id} AND user_id = {id}"),
+    ("identities", "issuer = 'https://idp.example' AND subject = 'subject 7'"),
+    ("identities", "user_id = {id} ORDER BY id"),
+    ("oauth_flows", "state = {digest}"),
+    // The cascade from users.
+    ("oauth_flows", "user_id = {id}"),
     ("events", "user_id = {id} AND id < {id} ORDER BY id DESC LIMIT 50"),
 ];
 
 /// What is swept: table, key, time, and what else is asked of the row.
-const SWEEPS: [(&str, &str, &str, &str); 7] = [
+const SWEEPS: [(&str, &str, &str, &str); 8] = [
     ("sessions", "id", "expire_time", ""),
     ("one_time_tokens", "digest", "expire_time", ""),
+    ("oauth_flows", "state", "expire_time", ""),
     ("mails", "id", "dead_time", ""),
     ("password_failures", "account", "last_failure_time", "AND old.failures < 100"),
     ("rate_windows", "key", "expire_time", ""),
@@ -72,6 +85,28 @@ async fn fill(fixture: &Fixture) {
         for mail in [mail(seconds), dead] {
             mails::insert(&mut tx, &mail).await.unwrap();
         }
+        let identity = Identity {
+            id: IdentityId::generate(at(0)),
+            user_id: user.id,
+            provider: "idp".to_owned(),
+            issuer: "https://idp.example".to_owned(),
+            subject: format!("subject {number}"),
+            email: None,
+            create_time: at(0),
+            last_used_time: at(0),
+        };
+        identities::insert(&mut tx, &identity).await.unwrap();
+        let flow = OauthFlow {
+            state: digest(number),
+            flow_secret: digest(number),
+            provider: "idp".to_owned(),
+            redirect_uri: "https://app.example.com".to_owned(),
+            proofs_sealed: String::new(),
+            user_id: Some(user.id),
+            create_time: at(0),
+            expire_time: time,
+        };
+        oauth_flows::insert(&mut tx, &flow).await.unwrap();
         password_failures::add(&mut tx, digest(number), time).await.unwrap();
         rate_windows::lock(&mut tx, digest(number), time).await.unwrap();
         events::insert(&mut tx, &event(user.id, seconds)).await.unwrap();

@@ -11,6 +11,7 @@ mod api_keys;
 mod changes;
 mod clock;
 mod events;
+mod identities;
 mod indexes;
 mod mails;
 mod migrations;
