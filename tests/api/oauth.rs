@@ -1,6 +1,8 @@
 //! Signing in by an OpenID Connect provider, which stands in on this machine; what may go wrong with it is tried here and in
 //! `tests/provider`.
 
+use std::sync::Arc;
+
 use countersign::api::pb::{self, CredentialStatus as S};
 use http::Method;
 use serde_json::{Value, json};
@@ -10,8 +12,10 @@ use crate::{
     common::Kind,
     idp::{Idp, Signed},
     on_both,
-    provider::{REDIRECT, complete, configure, nonce, returned, setup, sign_in, start, started},
-    support::{EMAIL, PASSWORD, bearer, expect_status},
+    provider::{
+        REDIRECT, complete, configure, link, nonce, returned, setup, sign_in, start, start_link, started,
+    },
+    support::{EMAIL, PASSWORD, Server, bearer, expect_status},
 };
 
 on_both! {
@@ -344,5 +348,113 @@ on_both! {
                 expect_status(answer, Code::FailedPrecondition, "LAST_WAY_IN");
             }
         }
+    }
+}
+
+/// A code of a provider that the client asked for itself.
+fn stateless(provider: &str) -> pb::CompleteOAuthRequest {
+    pb::CompleteOAuthRequest {
+        provider: provider.to_owned(),
+        code: "good".to_owned(),
+        redirect_uri: REDIRECT.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A service with two providers that know nothing of each other: `idp` and `twin`.
+async fn two_providers(database: Kind) -> (Server, [Arc<Idp>; 2]) {
+    let idps = [Idp::start(false).await, Idp::start(false).await];
+    let setup = setup(database, &idps[0]).await;
+    let server = setup.set("OAUTH__PROVIDERS__TWIN__ISSUER", &idps[1].issuer).start().await;
+    for idp in &idps {
+        idp.issue(&idp.claims(None), Signed::Well);
+    }
+    (server, idps)
+}
+
+on_both! {
+    async fn the_same_address_at_two_providers_is_one_person_and_the_same_subject_is_not(database: Kind) {
+        // S45, S46
+        let (server, [_, twin]) = two_providers(database).await;
+        let user = complete(&server, stateless("idp")).await.unwrap().user.unwrap();
+        // Nobody by what the second only says.
+        let mut claims = twin.claims(None);
+        claims["email_verified"] = json!(false);
+        twin.issue(&claims, Signed::Well);
+        let unverified = complete(&server, stateless("twin")).await;
+        expect_status(unverified, Code::InvalidArgument, "OAUTH_CODE_REFUSED");
+        // Another of the same subject.
+        claims["email_verified"] = json!(true);
+        claims["email"] = json!("bob@example.com");
+        twin.issue(&claims, Signed::Well);
+        assert_ne!(complete(&server, stateless("twin")).await.unwrap().user.unwrap().id, user.id);
+        // And the same person, by the same address.
+        claims["sub"] = json!("subject-2");
+        claims["email"] = json!("ann@example.com");
+        twin.issue(&claims, Signed::Well);
+        assert_eq!(complete(&server, stateless("twin")).await.unwrap().user.unwrap().id, user.id);
+        assert_eq!(server.database.query_text("SELECT subject FROM identities").await.len(), 3);
+    }
+}
+
+on_both! {
+    async fn of_many_at_once_by_two_providers_there_is_one_account(database: Kind) {
+        let (server, _idps) = two_providers(database).await;
+        let all = (0..8).map(|number| complete(&server, stateless(["idp", "twin"][number % 2])));
+        let mut ids = Vec::new();
+        for answer in futures_util::future::join_all(all).await {
+            match answer {
+                Ok(tokens) => ids.push(tokens.user.unwrap().id),
+                // Whoever came too often to another's hindrance may try again.
+                Err(status) => expect_status::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED"),
+            }
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+        assert_eq!(server.database.query_text("SELECT email FROM users").await.len(), 1);
+    }
+}
+
+on_both! {
+    async fn a_link_is_completed_once_and_of_two_ways_in_that_go_at_once_one_stays(database: Kind) {
+        let (server, [idp, _twin]) = two_providers(database).await;
+        let ann = server.register_as("ann@here.example").await.access_token;
+        server.database.execute("UPDATE users SET email_verified_time = create_time").await;
+        let started = start_link(&server, &ann).await;
+        idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
+        let complete_link = || {
+            let request = pb::CompleteLinkRequest {
+                provider: "idp".to_owned(),
+                code: "good".to_owned(),
+                redirect_uri: REDIRECT.to_owned(),
+                state: started.state.clone(),
+                flow_secret: started.flow_secret.clone(),
+                iss: None,
+            };
+            let (mut auth, request) = (server.auth(), bearer(&ann, request));
+            async move { auth.complete_link(request).await }
+        };
+        let twice = tokio::join!(complete_link(), complete_link());
+        let refused = [twice.0, twice.1].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        assert_eq!(refused.len(), 1);
+        expect_status::<()>(Err(refused[0].clone()), Code::InvalidArgument, "OAUTH_STATE_INVALID");
+
+        // Both of the ways in of somebody without a password, removed at once.
+        let by_twin = complete(&server, stateless("twin")).await.unwrap();
+        link(&server, &idp, &by_twin.access_token, "another").await.unwrap();
+        let listed = async || {
+            let request = bearer(&by_twin.access_token, pb::ListIdentitiesRequest {});
+            server.auth().list_identities(request).await.unwrap().into_inner().identities
+        };
+        let [one, other] = listed().await.try_into().unwrap();
+        let unlink = |identity_id: String| {
+            let request = bearer(&by_twin.access_token, pb::UnlinkRequest { identity_id });
+            let mut auth = server.auth();
+            async move { auth.unlink(request).await }
+        };
+        let both = tokio::join!(unlink(one.id), unlink(other.id));
+        let refused = [both.0, both.1].into_iter().find_map(Result::err).unwrap();
+        expect_status::<()>(Err(refused), Code::FailedPrecondition, "LAST_WAY_IN");
+        assert_eq!(listed().await.len(), 1);
     }
 }
