@@ -1,6 +1,8 @@
 //! A secret in any field of any call is kept and told nowhere (S57): not in the log, an error, an event or a table, but in
 //! the columns that are there for what a field holds that is no secret.
 
+use countersign::api::pb;
+
 use super::{
     Besieged,
     fields::{string_fields, with_text},
@@ -9,6 +11,7 @@ use crate::{
     common::Kind,
     log::Log,
     on_both,
+    provider::{complete, nonce, returned, sign_in, start, started},
     wire::{DOORS, Door, rpcs},
 };
 
@@ -94,6 +97,40 @@ on_both! {
         for (column, value) in server.database.dump().await {
             for secret in &secrets {
                 assert!(!value.contains(secret.as_str()), "{column}");
+            }
+        }
+    }
+}
+
+on_both! {
+    async fn what_proves_a_sign_in_by_a_provider_is_kept_in_no_clear_form_and_told_nowhere(database: Kind) {
+        // S43, S57, S58
+        let log = Log::start();
+        let (server, idp) = started(database).await;
+        let flow = start(&server).await;
+        let nonce = nonce(&flow);
+        let refused = pb::CompleteOAuthRequest { code: "the canary code".to_owned(), ..returned(&flow) };
+        complete(&server, refused).await.unwrap_err();
+        let under_way = start(&server).await;
+        let signed_in = sign_in(&server, &idp, |_| {}).await.unwrap();
+        let id_token = idp.token.lock().unwrap().clone().unwrap();
+        let told = log.text();
+        assert!(told.contains("a provider did not say who somebody is"));
+        for secret in [
+            &flow.state,
+            &flow.flow_secret,
+            &nonce,
+            &under_way.state,
+            &under_way.flow_secret,
+            "the canary code",
+            "the client secret",
+            &id_token,
+            &signed_in.access_token,
+            &signed_in.refresh_token,
+        ] {
+            assert!(!told.contains(secret), "{secret}");
+            for (column, value) in server.database.dump().await {
+                assert!(!value.contains(secret), "{secret} in {column}");
             }
         }
     }
