@@ -74,6 +74,7 @@ pub struct Domain {
     key_lookups: Semaphore,
     account_turns: Turns,
     address_turns: Turns,
+    provider_turns: Turns,
     /// Absent where no mail is sent: by a command, which leaves what it writes to the service.
     mailer: Option<Mailer>,
     providers: BTreeMap<String, Provider>,
@@ -139,6 +140,7 @@ impl Domain {
             key_lookups: Semaphore::new(KEY_LOOKUPS),
             account_turns: Turns::new(TRIES_AT_ONCE),
             address_turns: Turns::new(TRIES_AT_ONCE),
+            provider_turns: Turns::new(oauth::SIGN_INS_AT_ONCE),
             mailer,
             providers,
             mail_due: Arc::default(),

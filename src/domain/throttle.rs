@@ -74,6 +74,14 @@ impl Throttle {
         })
     }
 
+    /// The sign-ins by providers that failed from a client's address: apart from those by password, since a provider that is
+    /// at fault must not keep people from the other door.
+    pub(super) fn of_completions(&self, client: &Client) -> Option<RateWindow> {
+        let failures = self.of_address(client)?;
+        let key = sha256(&format!("oauth_complete:{}", network(client.throttled_address?)));
+        Some(RateWindow { key, ..failures })
+    }
+
     /// The sign-ins by providers that were started from a client's address: each leaves a row.
     pub(super) fn of_starts(&self, client: &Client) -> Option<RateWindow> {
         let failures = self.of_address(client)?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
 use oauth2::{
     AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
@@ -146,9 +146,7 @@ impl Github {
         let answer = self.http.send(request).await.map_err(|error| unavailable(error.to_string()))?;
         match answer.status() {
             StatusCode::OK => {}
-            StatusCode::FORBIDDEN
-                if answer.headers().get("x-ratelimit-remaining").is_some_and(|left| left == "0") =>
-            {
+            StatusCode::FORBIDDEN if is_rate_limit(&answer) => {
                 return Err(unavailable("the rate limit is used up".to_owned()));
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => return Ok(None),
@@ -158,6 +156,12 @@ impl Github {
             .map(Some)
             .map_err(|error| unavailable(format!("it answered with something else ({:?})", error.classify())))
     }
+}
+
+/// GitHub has a primary and a secondary one, and tells them by different headers.
+fn is_rate_limit(answer: &Response<Vec<u8>>) -> bool {
+    let headers = answer.headers();
+    headers.contains_key(RETRY_AFTER) || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0")
 }
 
 /// A client that makes JSON of forms.

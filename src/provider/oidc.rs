@@ -200,7 +200,8 @@ fn verify<'a>(
     }
 }
 
-/// A sign-in that was started here is completed with its state, or not at all (S43).
+/// A sign-in that was started here is completed with its state, or not at all (S43). That can be told by the nonce alone:
+/// where none is given back, as by LinkedIn, it takes `oauth.require_state`.
 fn not_started_here(nonce: Option<&Nonce>) -> std::result::Result<(), String> {
     match nonce {
         Some(nonce) if nonce.secret().starts_with(NONCE_PREFIX) => {

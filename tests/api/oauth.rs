@@ -13,7 +13,8 @@ use crate::{
     idp::{Idp, Signed},
     on_both,
     provider::{
-        REDIRECT, complete, configure, link, nonce, returned, setup, sign_in, start, start_link, started,
+        REDIRECT, complete, configure, link, linking, nonce, returned, setup, sign_in, start, start_link,
+        started,
     },
     support::{EMAIL, PASSWORD, Server, bearer, expect_status},
 };
@@ -177,22 +178,10 @@ on_both! {
         let ann = server.register().await.access_token;
         let bob = server.register_as("bob@example.com").await.access_token;
         let verify = "UPDATE users SET email_verified_time = create_time";
-        let begin = async |token: &str| {
-            let request = pb::StartLinkRequest { provider: "idp".to_owned(), redirect_uri: REDIRECT.to_owned() };
-            server.auth().start_link(bearer(token, request)).await.unwrap().into_inner()
-        };
         let end = async |token: &str, started: &pb::StartOAuthResponse| {
-            let request = pb::CompleteLinkRequest {
-                provider: "idp".to_owned(),
-                code: "good".to_owned(),
-                redirect_uri: REDIRECT.to_owned(),
-                state: started.state.clone(),
-                flow_secret: started.flow_secret.clone(),
-                iss: None,
-            };
-            server.auth().complete_link(bearer(token, request)).await.map(tonic::Response::into_inner)
+            server.auth().complete_link(bearer(token, linking(started))).await.map(tonic::Response::into_inner)
         };
-        let started = begin(&ann).await;
+        let started = start_link(&server, &ann).await;
         idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
         // Neither another, nor as a sign-in.
         expect_status(end(&bob, &started).await, Code::InvalidArgument, "OAUTH_STATE_INVALID");
@@ -201,11 +190,11 @@ on_both! {
         // Whoever registered a stranger's address may not leave a way in.
         expect_status(end(&ann, &started).await, Code::PermissionDenied, "EMAIL_NOT_VERIFIED");
         server.database.execute(verify).await;
-        let started = begin(&ann).await;
+        let started = start_link(&server, &ann).await;
         idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
         let identity = end(&ann, &started).await.unwrap();
         assert_eq!((identity.provider.as_str(), identity.subject.as_str()), ("idp", "subject-1"));
-        let started = begin(&bob).await;
+        let started = start_link(&server, &bob).await;
         idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
         expect_status(end(&bob, &started).await, Code::AlreadyExists, "IDENTITY_ALREADY_LINKED");
 
@@ -312,6 +301,10 @@ on_both! {
         let good = || json!({"code": "good", "redirect_uri": REDIRECT});
         assert_eq!(post("203.0.113.7", callback, good()).await, (429, "TOO_MANY_ATTEMPTS".to_owned()));
         assert_eq!(post("203.0.113.8", callback, good()).await.0, 200);
+        // Which is no failed sign-in by password.
+        let login = json!({"email": EMAIL, "password": PASSWORD});
+        let refused = post("203.0.113.7", "/api/v1/auth/login", login).await;
+        assert_eq!(refused, (401, "WRONG_EMAIL_OR_PASSWORD".to_owned()));
         let start = || json!({"redirect_uri": REDIRECT});
         for _ in 0..20 {
             assert_eq!(post("203.0.113.9", "/api/v1/auth/idp/authorize", start()).await.0, 200);
@@ -423,15 +416,7 @@ on_both! {
         let started = start_link(&server, &ann).await;
         idp.issue(&idp.claims(Some(&nonce(&started))), Signed::Well);
         let complete_link = || {
-            let request = pb::CompleteLinkRequest {
-                provider: "idp".to_owned(),
-                code: "good".to_owned(),
-                redirect_uri: REDIRECT.to_owned(),
-                state: started.state.clone(),
-                flow_secret: started.flow_secret.clone(),
-                iss: None,
-            };
-            let (mut auth, request) = (server.auth(), bearer(&ann, request));
+            let (mut auth, request) = (server.auth(), bearer(&ann, linking(&started)));
             async move { auth.complete_link(request).await }
         };
         let twice = tokio::join!(complete_link(), complete_link());

@@ -47,20 +47,25 @@ pub async fn start_link(server: &Server, token: &str) -> pb::StartOAuthResponse 
     server.auth().start_link(bearer(token, request)).await.unwrap().into_inner()
 }
 
+/// What completes it.
+pub fn linking(started: &pb::StartOAuthResponse) -> pb::CompleteLinkRequest {
+    pb::CompleteLinkRequest {
+        provider: "idp".to_owned(),
+        code: "good".to_owned(),
+        redirect_uri: REDIRECT.to_owned(),
+        state: started.state.clone(),
+        flow_secret: started.flow_secret.clone(),
+        iss: None,
+    }
+}
+
 /// Links the identity of this subject.
 pub async fn link(server: &Server, idp: &Idp, token: &str, subject: &str) -> Result<pb::Identity, Status> {
     let started = start_link(server, token).await;
     let mut claims = idp.claims(Some(&nonce(&started)));
     claims["sub"] = subject.into();
     idp.issue(&claims, Signed::Well);
-    let request = pb::CompleteLinkRequest {
-        provider: "idp".to_owned(),
-        code: "good".to_owned(),
-        redirect_uri: REDIRECT.to_owned(),
-        state: started.state,
-        flow_secret: started.flow_secret,
-        iss: None,
-    };
+    let request = linking(&started);
     server.auth().complete_link(bearer(token, request)).await.map(tonic::Response::into_inner)
 }
 

@@ -63,8 +63,12 @@ async fn token(State(answers): State<Arc<Answers>>, body: Bytes) -> Response {
 }
 
 fn api(headers: &HeaderMap, (status, body): (StatusCode, Value)) -> Response {
-    if body["message"] == "API rate limit exceeded" {
-        return (status, [("x-ratelimit-remaining", "0")], Json(body)).into_response();
+    let limits = [
+        ("API rate limit exceeded", "x-ratelimit-remaining", "0"),
+        ("secondary rate limit", "retry-after", "60"),
+    ];
+    if let Some((_, name, value)) = limits.into_iter().find(|(message, ..)| body["message"] == *message) {
+        return (status, [(name, value)], Json(body)).into_response();
     }
     if headers.get("authorization").unwrap() != "Bearer gho_token" || !headers.contains_key("user-agent") {
         return (StatusCode::UNAUTHORIZED, Json(json!({"message": "Bad credentials"}))).into_response();
@@ -178,12 +182,15 @@ async fn an_address_that_is_not_primary_and_verified_is_none() {
 async fn what_is_broken_is_not_available() {
     let broken = (StatusCode::BAD_GATEWAY, json!({"message": "unicorn"}));
     let limited = (StatusCode::FORBIDDEN, json!({"message": "API rate limit exceeded"}));
+    let secondary = (StatusCode::FORBIDDEN, json!({"message": "secondary rate limit"}));
     let odd = (StatusCode::OK, json!({"id": "583231", "login": "octocat"}));
     let html = (StatusCode::OK, "text/html", "<html>a proxy's page</html>".to_owned());
     for answers in [
         Answers { user: broken.clone(), ..Answers::default() },
         Answers { emails: broken, ..Answers::default() },
         Answers { user: limited.clone(), ..Answers::default() },
+        Answers { user: secondary.clone(), ..Answers::default() },
+        Answers { emails: secondary, ..Answers::default() },
         Answers { emails: limited, ..Answers::default() },
         Answers { user: odd, ..Answers::default() },
         Answers { token: html, ..Answers::default() },

@@ -1,4 +1,4 @@
-//! How often one client address may fail to complete sign-ins by providers (S12).
+//! How often one client address may fail to complete sign-ins by providers, and how many it may complete at once.
 
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ impl Domain {
         client: &Client,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let Some(window) = self.settings.throttle.of_address(client) else { return work.await };
+        let Some(window) = self.settings.throttle.of_completions(client) else { return work.await };
+        // Without it, many at once would all be looked at before the first is counted, and keep everybody else from the provider.
+        let _turn = self.provider_turns.take(window.key).await;
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
         if let Some(retry_after) = window.wait(&mut conn, now).await? {

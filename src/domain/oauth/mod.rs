@@ -15,6 +15,8 @@ pub use self::start::Started;
 use super::{Domain, Error, Result};
 use crate::provider::{self, Profile, Proofs, Provider};
 
+/// How many of one client address are asked about at once: fewer than a provider bears, since others are to get there, too.
+pub(super) const SIGN_INS_AT_ONCE: usize = 16;
 /// The longest code, in bytes: more than any provider's.
 const MAX_CODE_LEN: usize = 4096;
 
