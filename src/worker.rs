@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Domain;
 
-/// How often it is asked whether the database answers, and how long it may take to.
-const PROBE: Duration = Duration::from_secs(1);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is asked whether credentials can be answered for.
+const PROBE: Duration = Duration::from_millis(250);
 
 /// How often what is over is removed.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -27,6 +26,11 @@ const MAILS_AT_ONCE: usize = 8;
 /// How often uses of keys are written, and successors of refresh tokens forgotten; and how long the last time may take.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Learns what other replicas change, until `stopped`: while calls are under way.
+pub async fn follow_changes(domain: Arc<Domain>, stopped: CancellationToken) {
+    stopped.run_until_cancelled(domain.follow_changes()).await;
+}
 
 /// Says whether the service is ready until `stopping`. Then `ready` is dropped: who is going away is not.
 pub async fn watch_readiness(domain: Arc<Domain>, ready: watch::Sender<bool>, stopping: CancellationToken) {
@@ -107,21 +111,20 @@ async fn tidy(domain: &Domain) {
     }
 }
 
-/// Ready is who can answer: while the database is away, others should be asked.
+/// Ready is who can answer for credentials: also for a while without the database, since the others have none, either.
 async fn probe(domain: &Domain, ready: &watch::Sender<bool>) {
     let mut ticks = ticks(PROBE);
     let mut told = None;
     loop {
         ticks.tick().await;
-        let answer = timeout(PROBE_TIMEOUT, domain.ping()).await;
-        let answers = matches!(answer, Ok(Ok(())));
+        let answers = domain.is_fresh_enough();
         if told.replace(answers) == Some(answers) {
             continue;
         }
-        match answer {
-            Ok(Ok(())) => tracing::info!("ready"),
-            Ok(Err(error)) => tracing::warn!(cause = ?error, "not ready: the database does not answer"),
-            Err(_) => tracing::warn!("not ready: the database does not answer within {PROBE_TIMEOUT:?}"),
+        if answers {
+            tracing::info!("ready");
+        } else {
+            tracing::warn!("not ready: the database has been away for longer than validation.max_staleness");
         }
         ready.send_replace(answers);
     }

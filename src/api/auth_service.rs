@@ -1,16 +1,19 @@
 //! The handlers of `AuthService`. Each converts in, authorises, calls the domain and converts out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
 use super::{
     Answer,
-    caller::Callers,
+    caller::{self, Callers},
     convert::{self, Mask, field},
     pb::{self, auth_service_server::AuthService},
     status::Problem,
+    watch_revocations::{self, Watcher},
 };
 use crate::{
     domain::{Domain, Error, NewAccount, Result, oauth::Returned},
@@ -23,16 +26,22 @@ const MAX_BATCH: usize = 100;
 /// How many of a batch are looked up at once. All of them would take every connection that the database has for us.
 const BATCH_AT_ONCE: usize = 8;
 
+/// Watches of revocations at once (S62): one a service that verifies tokens itself.
+const MAX_WATCHERS: usize = 1000;
+
 /// People: accounts, sessions and tokens; and the question that other services ask.
 pub struct Auth {
     domain: Arc<Domain>,
     callers: Callers,
+    /// Ends the answers that would not end by themselves.
+    stop: CancellationToken,
+    watchers: Arc<Semaphore>,
 }
 
 impl Auth {
     /// Handlers over these use cases.
-    pub fn new(domain: Arc<Domain>, callers: Callers) -> Self {
-        Self { domain, callers }
+    pub fn new(domain: Arc<Domain>, callers: Callers, stop: CancellationToken) -> Self {
+        Self { domain, callers, stop, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)) }
     }
 }
 
@@ -310,6 +319,23 @@ impl AuthService for Auth {
         let response = |answer: Result<_>| answer.map(convert::validation).map_err(Problem::from);
         let responses = answers.into_iter().map(|answer| response(answer).unwrap_or_default()).collect();
         Ok(Response::new(pb::BatchValidateCredentialsResponse { responses }))
+    }
+
+    type WatchRevocationsStream = watch_revocations::Answer;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<pb::WatchRevocationsRequest>,
+    ) -> Answer<Self::WatchRevocationsStream> {
+        let credential = caller::credential(&request)?;
+        self.domain.authorize_watch(credential).await?;
+        let place = Arc::clone(&self.watchers).try_acquire_owned();
+        let place = place.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
+        let credential = credential.unwrap_or_default().into();
+        let cursor = &request.get_ref().cursor;
+        let watcher =
+            Watcher::begin(self.domain.clone(), credential, cursor, self.stop.clone(), place).await?;
+        Ok(Response::new(watcher.answer()))
     }
 
     async fn list_verification_keys(

@@ -116,7 +116,7 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
 }
 
 /// The credential that a request presents, if any. Two are an error, never a choice.
-fn credential<T>(request: &Request<T>) -> Result<Option<&str>> {
+pub fn credential<T>(request: &Request<T>) -> Result<Option<&str>> {
     let metadata = request.metadata();
     let presented = |name: &str| metadata.get_all(name).iter().count();
     if presented("authorization") + presented("x-api-key") > 1 {

@@ -135,7 +135,7 @@ pub fn token_response(issued: Issued) -> pb::TokenResponse {
         token_type: "Bearer".to_owned(),
         expires_in: issued.expires_in,
         refresh_token: issued.refresh_token.expose_secret().to_owned(),
-        scopes: issued.user.scopes.clone().into_strings(),
+        scopes: issued.user.scopes.to_strings(),
         user: Some(user(issued.user)),
     }
 }
@@ -146,7 +146,7 @@ pub fn user(user: User) -> pb::User {
         email: user.email,
         email_verified: user.email_verified_time.is_some(),
         name: user.name,
-        scopes: user.scopes.into_strings(),
+        scopes: user.scopes.to_strings(),
         create_time: Some(timestamp(user.create_time)),
         update_time: Some(timestamp(user.update_time)),
     }
@@ -170,7 +170,7 @@ pub fn api_key(key: ApiKey) -> pb::ApiKey {
         id: key.id.to_string(),
         name: key.name,
         hint: key.hint,
-        scopes: key.scopes.into_strings(),
+        scopes: key.scopes.to_strings(),
         create_time: Some(timestamp(key.create_time)),
         expire_time: key.expire_time.map(timestamp),
         last_used_time: key.last_used_time.map(timestamp),
@@ -284,14 +284,14 @@ fn principal(principal: Principal) -> pb::Principal {
             user_id: user_id.to_string(),
             session_id: session_id.to_string(),
             key_id: String::new(),
-            scopes: scopes.into_strings(),
+            scopes: scopes.to_strings(),
         },
         Principal::ApiKey { user_id, key_id, scopes } => pb::Principal {
             r#type: pb::PrincipalType::ApiKey.into(),
             user_id: user_id.to_string(),
             session_id: String::new(),
             key_id: key_id.to_string(),
-            scopes: scopes.into_strings(),
+            scopes: scopes.to_strings(),
         },
     }
 }

@@ -19,6 +19,7 @@ mod rest;
 pub mod server;
 pub mod status;
 mod streams;
+mod watch_revocations;
 
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ pub async fn doors(
     let limits = Limits::default();
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
-    let auth = Auth::new(domain.clone(), callers.clone());
+    let auth = Auth::new(domain.clone(), callers.clone(), stop.clone());
     let keys = Keys::new(domain.clone(), callers);
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let calls = Routes::from(Router::new())

@@ -113,6 +113,7 @@ impl App {
         ready_schema(config, &store).await?;
         mail::warn(config, &mailer);
         let domain = Arc::new(domain(config, store, clock, Some(mailer)).await?);
+        domain.begin_following().await?;
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
         let draining = CancellationToken::new();
@@ -134,7 +135,8 @@ impl App {
         let Self { listener, doors, ready, domain, draining, drain_delay, drain_timeout, _lock } = self;
         let Doors { router, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let probe = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
+        let follow = tokio::spawn(worker::follow_changes(domain.clone(), stopped.clone()));
+        let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
         let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
@@ -151,7 +153,7 @@ impl App {
         }
         stopped.cancel();
         // A panic in any of them was logged when it happened.
-        let _ = tokio::join!(probe, post, sweep, house);
+        let _ = tokio::join!(follow, readiness, post, sweep, house);
     }
 }
 
@@ -241,6 +243,8 @@ fn settings(config: &Config) -> Settings {
         registration_open: config.accounts.registration == Registration::Open,
         default_scopes: config.accounts.default_scopes.clone(),
         require_verified_email: config.accounts.require_verified_email,
+        max_staleness: config.validation.max_staleness,
+        cache_entries: config.validation.cache_entries,
         throttle: config.throttle.clone(),
         links: mail::links(config),
         redirect_uris: config.oauth.redirect_uris.clone(),

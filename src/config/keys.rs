@@ -74,6 +74,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "accounts.registration", form: Text, default: Is("open") },
     Key { name: "accounts.default_scopes", form: List, default: Is("") },
     Key { name: "accounts.require_verified_email", form: Bool, default: Is("false") },
+    Key { name: "validation.max_staleness", form: Duration, default: Is("5m") },
+    Key { name: "validation.cache_entries", form: Integer, default: Is("100000") },
     Key { name: "mail.transport", form: Text, default: Is("log") },
     Key { name: "mail.dir", form: Text, default: Is("mail") },
     Key { name: "mail.smtp_url", form: Secret, default: Unset },

@@ -44,6 +44,8 @@ pub struct Config {
     pub passwords: Passwords,
     /// Who may register, and with what.
     pub accounts: Accounts,
+    /// How credentials are answered for.
+    pub validation: Validation,
     /// How mail leaves the house, and where its links lead.
     pub mail: Mail,
     /// Sign-in with other services' accounts.
@@ -134,6 +136,15 @@ pub struct Accounts {
     pub default_scopes: Scopes,
     /// Whether somebody may sign in only once their address is proven.
     pub require_verified_email: bool,
+}
+
+/// `validation.*`
+#[derive(Debug)]
+pub struct Validation {
+    /// How long credentials are answered from memory while the database is away.
+    pub max_staleness: Duration,
+    /// Access tokens, and API keys, that are held in memory at most.
+    pub cache_entries: usize,
 }
 
 /// `mail.*`
@@ -295,6 +306,10 @@ impl Config {
                 registration: r.get("accounts.registration", parse::one_of(REGISTRATION)),
                 default_scopes: r.whole("accounts.default_scopes", parse::scope, parse::scopes),
                 require_verified_email: r.get("accounts.require_verified_email", parse::one_of(BOOL)),
+            },
+            validation: Validation {
+                max_staleness: r.get("validation.max_staleness", parse::duration("1s", "24h")),
+                cache_entries: r.get("validation.cache_entries", parse::number(1..=10_000_000)),
             },
             mail: Mail {
                 transport: r.get("mail.transport", parse::one_of(MAIL_TRANSPORT)),

@@ -1,5 +1,7 @@
 //! The token signing keys, in memory.
 
+use std::sync::Arc;
+
 use pasetors::{
     keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate},
     paserk::{FormatAsPaserk, Id},
@@ -14,7 +16,7 @@ use crate::types::Time;
 #[derive(Debug)]
 pub struct SigningKey {
     /// PASERK `k4.pid.…`: the id of the public half.
-    pub kid: String,
+    pub kid: Arc<str>,
     /// The half that verifies.
     pub public: AsymmetricPublicKey<V4>,
     /// The half that signs.
@@ -30,7 +32,7 @@ impl SigningKey {
     pub fn generate(not_before_time: Time) -> Result<Self, CryptoError> {
         let pair =
             AsymmetricKeyPair::<V4>::generate().map_err(|_| CryptoError("no key pair could be made"))?;
-        let kid = kid(&pair.public)?;
+        let kid = kid(&pair.public)?.into();
         Ok(Self { kid, public: pair.public, secret: pair.secret, not_before_time, not_after_time: None })
     }
 
@@ -47,7 +49,7 @@ impl SigningKey {
         let public = AsymmetricPublicKey::<V4>::try_from(&secret).ok()?;
         // The kid is computed, not believed: it must be this key's.
         let own = self::kid(&public).ok().filter(|own| own == kid)?;
-        Some(Self { kid: own, public, secret, not_before_time, not_after_time })
+        Some(Self { kid: own.into(), public, secret, not_before_time, not_after_time })
     }
 
     /// The secret half under the master key.
@@ -93,7 +95,7 @@ impl KeyRing {
 
     /// The key with this id, if tokens signed by it are still accepted.
     pub fn verifier(&self, kid: &str, now: Time) -> Option<&SigningKey> {
-        self.0.iter().find(|key| key.kid == kid && key.verifies_at(now))
+        self.0.iter().find(|key| *key.kid == *kid && key.verifies_at(now))
     }
 
     /// The keys whose tokens are accepted, or will be.

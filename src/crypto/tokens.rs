@@ -1,6 +1,6 @@
 //! Access tokens: PASETO v4.public, and no other version or purpose (S24).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pasetors::{
     keys::AsymmetricPublicKey,
@@ -40,18 +40,18 @@ pub struct Claims {
     /// `jti`.
     pub token_id: TokenId,
     /// `scopes`.
-    pub scopes: Scopes,
+    pub scopes: Arc<Scopes>,
     /// `exp`; whole seconds.
     pub expire_time: Time,
 }
 
-/// What became of a token that was signed by a key of ours.
+/// A token that was signed by a key of ours. It holds, or held until it expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It holds.
-    Valid(Claims),
-    /// It did, until it expired.
-    Expired(Claims),
+pub struct Verified {
+    /// What it says.
+    pub claims: Claims,
+    /// The id of the key that signed it.
+    pub kid: Arc<str>,
 }
 
 /// The payload. All claims are required (S25); serde refuses a claim that stands twice, which pasetors would accept.
@@ -95,8 +95,8 @@ pub fn sign(key: &SigningKey, parties: &Parties, claims: &Claims, now: Time) -> 
         .map_err(|_| CryptoError("a token could not be signed"))
 }
 
-/// Checks a token. `None` means that it is not ours, and never says why (S29).
-pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Option<Verdict> {
+/// Checks a token, all but whether it has expired. `None` means that it is not ours, and never says why (S29).
+pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Option<Verified> {
     // pasetors takes `token.` for `token`. Ours have four parts, none of them empty.
     let well_formed = token.len() <= MAX_LEN
         && token.starts_with(HEADER)
@@ -119,10 +119,10 @@ pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Opti
         user_id: payload.sub.parse().ok()?,
         session_id: payload.sid.parse().ok()?,
         token_id: TokenId(payload.jti.parse().ok()?),
-        scopes: Scopes::parse(&payload.scopes).ok()?,
+        scopes: Arc::new(Scopes::parse(&payload.scopes).ok()?),
         expire_time,
     };
-    Some(if now < expire_time { Verdict::Valid(claims) } else { Verdict::Expired(claims) })
+    Some(Verified { claims, kid: Arc::clone(&key.kid) })
 }
 
 /// The payload of a token whose signature holds.
@@ -160,7 +160,7 @@ mod tests {
             user_id: UserId::generate(now()),
             session_id: SessionId::generate(now()),
             token_id: TokenId::generate(now()),
-            scopes: Scopes::parse(["a", "b"]).unwrap(),
+            scopes: Arc::new(Scopes::parse(["a", "b"]).unwrap()),
             expire_time: now() + Duration::from_mins(15),
         }
     }
@@ -187,9 +187,11 @@ mod tests {
     fn a_token_says_what_was_signed_until_it_expires() {
         let (ring, claims) = (ring(), claims());
         let token = sign(ring.signer(now()).unwrap(), &parties(), &claims, now()).unwrap();
-        assert_eq!(verify(&ring, &parties(), &token, now()), Some(Verdict::Valid(claims.clone())));
-        let end = claims.expire_time;
-        assert_eq!(verify(&ring, &parties(), &token, end), Some(Verdict::Expired(claims)));
+        // That it has expired is for the caller to say, each time that it is used.
+        for time in [now(), claims.expire_time] {
+            let kid = Arc::clone(&ring.signer(now()).unwrap().kid);
+            assert_eq!(verify(&ring, &parties(), &token, time), Some(Verified { claims: claims.clone(), kid }));
+        }
         // The documented footer, and no personal data.
         assert!(token.len() < 700, "{}", token.len());
         assert!(!payload_of(&token).contains("email"));

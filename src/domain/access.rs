@@ -2,6 +2,7 @@
 
 use super::{
     Client, Domain, Error, Result,
+    revocations::Session,
     validate::{Principal, Status},
 };
 use crate::types::{Scopes, SessionId, UserId};
@@ -20,8 +21,17 @@ pub struct SignedIn {
 impl Domain {
     /// Whoever presents a valid access token or API key.
     pub async fn authenticate(&self, credential: Option<&str>) -> Result<Principal> {
+        self.authenticate_for(credential, &Scopes::default()).await
+    }
+
+    /// The same, if it holds for these scopes.
+    pub(super) async fn authenticate_for(
+        &self,
+        credential: Option<&str>,
+        required: &Scopes,
+    ) -> Result<Principal> {
         let credential = credential.ok_or(Error::MissingCredential)?;
-        let answer = self.validate(credential, &Scopes::default()).await?;
+        let answer = self.validate(credential, required).await?;
         match answer.status {
             Status::Valid => answer.principal.ok_or(Error::InvalidCredential),
             Status::Invalid => Err(Error::InvalidCredential),
@@ -38,7 +48,15 @@ impl Domain {
     /// A user, by access token: an API key cannot change credentials (S35).
     pub async fn authenticate_user(&self, credential: Option<&str>, client: Client) -> Result<SignedIn> {
         match self.authenticate(credential).await? {
-            Principal::User { user_id, session_id, .. } => Ok(SignedIn { user_id, session_id, client }),
+            Principal::User { user_id, session_id, .. } => {
+                // What a session may change is told by the database, not from memory: another replica may have ended it
+                // this very moment, because it was stolen.
+                match self.read_session(user_id, session_id).await? {
+                    Session::Disabled => Err(Error::AccountDisabled),
+                    Session::Ended => Err(Error::CredentialRevoked),
+                    _ => Ok(SignedIn { user_id, session_id, client }),
+                }
+            }
             Principal::ApiKey { .. } => Err(Error::SessionRequired),
         }
     }

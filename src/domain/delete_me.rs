@@ -2,10 +2,7 @@
 
 use super::{Domain, Result, access::SignedIn, tokens::tokens_gone_by};
 use crate::{
-    store::{
-        changes::{self, Change},
-        users,
-    },
+    store::{changes::Change, users},
     types::{Password, event::Action},
 };
 
@@ -18,7 +15,7 @@ impl Domain {
             let now = tx.now().await?;
             self.end_all_sessions(tx, user.id, None, now).await?;
             self.end_all_keys(tx, user.id, now).await?;
-            changes::insert(tx, &[Change::UserChanged(user.id)], now, tokens_gone_by(now)).await?;
+            self.tell(tx, &[Change::UserChanged(user.id)], now, tokens_gone_by(now)).await?;
             users::delete(tx, user.id).await?;
             caller.did(Action::DeleteAccount).record(tx, &caller.client).await
         });

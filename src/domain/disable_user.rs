@@ -4,7 +4,7 @@ use super::{Client, Domain, Error, Result, audit::Deed, tokens::tokens_gone_by};
 use crate::{
     store::{
         Tx,
-        changes::{self, Change},
+        changes::Change,
         one_time_tokens::{self, Purpose},
         users::{self, User},
     },
@@ -30,7 +30,7 @@ impl Domain {
             self.end_all_keys(tx, id, now).await?;
             let mailed = [Purpose::VerifyEmail, Purpose::ResetPassword, Purpose::ChangeEmail];
             one_time_tokens::void(tx, id, &mailed).await?;
-            set_disabled(tx, id, Some(now), now, Action::DisableAccount).await
+            self.set_disabled(tx, id, Some(now), now, Action::DisableAccount).await
         });
         disabled.await
     }
@@ -43,20 +43,21 @@ impl Domain {
             if user.disabled_time.is_none() {
                 return Ok(());
             }
-            set_disabled(tx, id, None, now, Action::EnableAccount).await
+            self.set_disabled(tx, id, None, now, Action::EnableAccount).await
         });
         enabled.await
     }
-}
 
-async fn set_disabled(
-    tx: &mut Tx,
-    id: UserId,
-    disabled_time: Option<Time>,
-    now: Time,
-    action: Action,
-) -> Result<()> {
-    users::set_disabled(tx, id, disabled_time, now).await?;
-    changes::insert(tx, &[Change::UserChanged(id)], now, tokens_gone_by(now)).await?;
-    Deed::done(action).to(id).record(tx, &Client::default()).await
+    async fn set_disabled(
+        &self,
+        tx: &mut Tx,
+        id: UserId,
+        disabled_time: Option<Time>,
+        now: Time,
+        action: Action,
+    ) -> Result<()> {
+        users::set_disabled(tx, id, disabled_time, now).await?;
+        self.tell(tx, &[Change::UserChanged(id)], now, tokens_gone_by(now)).await?;
+        Deed::done(action).to(id).record(tx, &Client::default()).await
+    }
 }

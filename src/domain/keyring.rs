@@ -1,9 +1,11 @@
 //! Reading the signing keys at start, making the first, and publishing their public halves.
 
+use std::sync::{PoisonError, RwLockReadGuard};
+
 use super::Domain;
 use crate::{
     crypto::{CryptoError, KeyRing, MasterKey, SigningKey},
-    store::{self, Store, Tx, signing_keys},
+    store::{self, Conn, Store, Tx, signing_keys},
     types::Time,
 };
 
@@ -24,12 +26,22 @@ impl Domain {
     /// The keys with which services verify access tokens themselves.
     pub fn verification_keys(&self) -> Vec<VerificationKey> {
         let public_half = |key: &SigningKey| VerificationKey {
-            kid: key.kid.clone(),
+            kid: key.kid.to_string(),
             public_key: key.paserk(),
             not_before_time: key.not_before_time,
             not_after_time: key.not_after_time,
         };
-        self.keys.published(self.clock.now()).map(public_half).collect()
+        self.keys().published(self.clock.now()).map(public_half).collect()
+    }
+
+    /// The key ring. The guard is not held across an await.
+    pub(super) fn keys(&self) -> RwLockReadGuard<'_, KeyRing> {
+        // Nothing panics while it holds this lock.
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_keys(&self, ring: KeyRing) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 }
 
@@ -49,15 +61,20 @@ pub enum LoadError {
 
 /// Reads all keys. Where there is none, makes the first; of several replicas that do so at once, one wins.
 pub(super) async fn load(store: &Store, master: &MasterKey) -> Result<KeyRing, LoadError> {
-    let mut rows = signing_keys::list(&mut store.conn().await?).await?;
-    if rows.is_empty() {
+    let mut conn = store.conn().await?;
+    if signing_keys::list(&mut conn).await?.is_empty() {
         match store.tx(async |tx| make_first(tx, master).await).await {
             // A conflict means that another replica made it.
             Ok(()) | Err(LoadError::Store(store::Error::Conflict)) => {}
             Err(error) => return Err(error),
         }
-        rows = signing_keys::list(&mut store.conn().await?).await?;
     }
+    read(&mut conn, master).await
+}
+
+/// Reads all keys.
+pub(super) async fn read(conn: &mut Conn, master: &MasterKey) -> Result<KeyRing, LoadError> {
+    let rows = signing_keys::list(conn).await?;
     let open = |row: signing_keys::SigningKey| {
         SigningKey::open(master, &row.kid, &row.secret_sealed, row.not_before_time, row.not_after_time)
             .ok_or(LoadError::WrongMasterKey(row.kid))
@@ -72,7 +89,7 @@ async fn make_first(tx: &mut Tx, master: &MasterKey) -> Result<(), LoadError> {
         secret_sealed: key.seal(master)?,
         not_before_time: key.not_before_time,
         not_after_time: None,
-        kid: key.kid,
+        kid: key.kid.to_string(),
     };
     Ok(signing_keys::insert(tx, &row).await?)
 }

@@ -12,6 +12,8 @@ mod client;
 mod delete_me;
 mod disable_user;
 pub mod error;
+mod feed;
+mod key_records;
 mod keyring;
 pub mod keys;
 mod login;
@@ -27,6 +29,7 @@ mod rate_window;
 mod refresh;
 mod register;
 mod reset_password;
+mod revocations;
 pub mod sessions;
 mod sweep;
 mod throttle;
@@ -34,21 +37,32 @@ mod tokens;
 mod turns;
 mod usage;
 pub mod validate;
+mod verified_tokens;
 mod verify_email;
+mod watch;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify};
 
 pub use client::Client;
 pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};
 pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
+pub use revocations::News;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
 
+use feed::{Looking, Reader};
+use key_records::KeyRecords;
 use password::TRIES_AT_ONCE;
+use revocations::Revocations;
 use turns::Turns;
+use verified_tokens::VerifiedTokens;
 
 use crate::{
     crypto::{KeyRing, MasterKey, password::PasswordHasher, tokens::Parties},
@@ -58,20 +72,21 @@ use crate::{
     types::{Clock, Scopes, Throttle},
 };
 
-/// API keys looked up at once: a part of the connections.
-const KEY_LOOKUPS: usize = 8;
-
 /// What the use cases work with.
 pub struct Domain {
     store: Store,
     clock: Clock,
     passwords: PasswordHasher,
     master_key: MasterKey,
-    keys: KeyRing,
+    keys: RwLock<KeyRing>,
     settings: Settings,
     usage: usage::Usage,
     rate_limits: rate_limit::RateLimits,
-    key_lookups: Semaphore,
+    revocations: Arc<Revocations>,
+    looking: Arc<Looking>,
+    reader: Mutex<Reader>,
+    verified_tokens: VerifiedTokens,
+    key_records: KeyRecords,
     account_turns: Turns,
     address_turns: Turns,
     provider_turns: Turns,
@@ -102,6 +117,10 @@ pub struct Settings {
     pub default_scopes: Scopes,
     /// Whether somebody may sign in only once their address is proven.
     pub require_verified_email: bool,
+    /// How old the knowledge of revocations may grow while the database is away.
+    pub max_staleness: Duration,
+    /// Tokens, and keys, that are held in memory at most (S62).
+    pub cache_entries: usize,
     /// How failures and mails are held back.
     pub throttle: Throttle,
     /// Where the links of mails lead.
@@ -133,17 +152,21 @@ impl Domain {
             clock,
             passwords,
             master_key,
-            keys,
-            settings,
+            keys: RwLock::new(keys),
             usage: usage::Usage::default(),
             rate_limits,
-            key_lookups: Semaphore::new(KEY_LOOKUPS),
+            revocations: Arc::default(),
+            looking: Arc::default(),
+            reader: Mutex::default(),
+            verified_tokens: VerifiedTokens::new(settings.cache_entries),
+            key_records: KeyRecords::new(settings.cache_entries),
             account_turns: Turns::new(TRIES_AT_ONCE),
             address_turns: Turns::new(TRIES_AT_ONCE),
             provider_turns: Turns::new(oauth::SIGN_INS_AT_ONCE),
             mailer,
             providers,
             mail_due: Arc::default(),
+            settings,
         })
     }
 
@@ -152,8 +175,4 @@ impl Domain {
         self.passwords.dummy_runs()
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        Ok(self.store.conn().await?.ping().await?)
-    }
 }

@@ -4,7 +4,7 @@ use super::{Domain, Error, Result, access::SignedIn, tokens::tokens_gone_by};
 use crate::{
     store::{
         Tx,
-        changes::{self, Change},
+        changes::Change,
         sessions::{self, Session},
     },
     types::{SessionId, Time, UserId, event::Action},
@@ -56,7 +56,7 @@ impl Domain {
         now: Time,
     ) -> Result<bool> {
         let ended = sessions::delete(tx, user_id, id).await?;
-        Ok(record(tx, ended.as_slice(), now).await? == 1)
+        Ok(self.tell_of_ended(tx, ended.as_slice(), now).await? == 1)
     }
 
     /// Ends a user's sessions, but for one. Says how many lived.
@@ -68,7 +68,7 @@ impl Domain {
         now: Time,
     ) -> Result<usize> {
         let ended = sessions::delete_all(tx, user_id, except).await?;
-        record(tx, &ended, now).await
+        self.tell_of_ended(tx, &ended, now).await
     }
 
     /// Ends all but the newest `keep` of a user's live sessions.
@@ -84,14 +84,15 @@ impl Domain {
         }
         Ok(())
     }
+
+    /// Tells the replicas which of these lived until now, for as long as access tokens of theirs may. Says how many.
+    async fn tell_of_ended(&self, tx: &mut Tx, ended: &[Session], now: Time) -> Result<usize> {
+        let lived = ended.iter().filter(|session| now < session.expire_time);
+        let changes: Vec<_> = lived.map(|session| Change::SessionEnded(session.id)).collect();
+        if !changes.is_empty() {
+            self.tell(tx, &changes, now, tokens_gone_by(now)).await?;
+        }
+        Ok(changes.len())
+    }
 }
 
-/// Tells the other replicas which of these lived until now, for as long as access tokens of theirs may. Says how many.
-async fn record(tx: &mut Tx, ended: &[Session], now: Time) -> Result<usize> {
-    let lived = ended.iter().filter(|session| now < session.expire_time);
-    let changes: Vec<_> = lived.map(|session| Change::SessionEnded(session.id)).collect();
-    if !changes.is_empty() {
-        changes::insert(tx, &changes, now, tokens_gone_by(now)).await?;
-    }
-    Ok(changes.len())
-}

@@ -1,6 +1,6 @@
 //! Issuing: a session, its refresh token and an access token. Register, Login and Refresh end here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -25,7 +25,7 @@ const MAX_SESSIONS: i64 = 100;
 /// The longest `tokens.access_ttl` that the configuration allows.
 pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// How far replicas' clocks may lie apart.
-const CLOCK_SKEW: Duration = Duration::from_mins(1);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// What a sign-in, a registration or a refresh yields.
 #[derive(Debug)]
@@ -85,11 +85,11 @@ impl Domain {
             user_id: user.id,
             session_id: session.id,
             token_id: TokenId::generate(now),
-            scopes: user.scopes.clone(),
+            scopes: Arc::new(user.scopes.clone()),
             expire_time,
         };
-        let key = self
-            .keys
+        let keys = self.keys();
+        let key = keys
             .signer(now)
             .ok_or_else(|| Error::Internal("no signing key is in force; is the clock right?".into()))?;
         let access_token = tokens::sign(key, &self.settings.parties, &claims, now)?.into();

@@ -1,25 +1,16 @@
 //! The question that every other service asks: whose credential is this, and what may it do?
 //!
-//! What is known of a credential is read here, in `session_state` and `key_state`, and nowhere else on this path.
+//! Nothing here reads the database when the credential is known (`verified_tokens`, `key_records`) and the knowledge of
+//! revocations is fresh (`feed`): then no future on this path waits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Domain, Result};
+use super::{Domain, Result, feed::FRESH, revocations::Session};
 use crate::{
-    crypto::{
-        api_key,
-        tokens::{self, Verdict},
-    },
-    store::{
-        api_keys::{self, ApiKey, Secret},
-        sessions,
-        users::Owner,
-    },
-    types::{Digest, KeyId, Scopes, SessionId, Time, UserId},
+    crypto::{api_key, tokens::Claims},
+    store::{sessions, users::Owner},
+    types::{KeyId, Scopes, SessionId, Time, UserId},
 };
-
-/// How long a valid answer may be kept: a revocation is seen within a second.
-const CACHEABLE: Duration = Duration::from_secs(1);
 
 /// What a credential is worth, in the order in which one goes before another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +41,7 @@ pub enum Principal {
         /// In which session.
         session_id: SessionId,
         /// What the token may do now.
-        scopes: Scopes,
+        scopes: Arc<Scopes>,
     },
     /// A program, by API key.
     ApiKey {
@@ -59,7 +50,7 @@ pub enum Principal {
         /// The key.
         key_id: KeyId,
         /// What the key may do now.
-        scopes: Scopes,
+        scopes: Arc<Scopes>,
     },
 }
 
@@ -123,21 +114,27 @@ impl Domain {
 
     async fn validate_token(&self, token: &str, required: &Scopes) -> Result<Validation> {
         let now = self.clock.now();
-        let claims = match tokens::verify(&self.keys, &self.settings.parties, token, now) {
-            None => return Ok(Validation::refused(Status::Invalid, None)),
-            Some(Verdict::Expired(claims)) => {
-                return Ok(Validation::refused(Status::Expired, Some(claims.expire_time)));
+        let Some(token) = self.verify_token(token, now) else {
+            return Ok(Validation::refused(Status::Invalid, None));
+        };
+        let Claims { user_id, session_id, expire_time, .. } = token.claims;
+        if expire_time <= now {
+            return Ok(Validation::refused(Status::Expired, Some(expire_time)));
+        }
+        self.catch_up().await?;
+        let known = match self.revocations.session(user_id, session_id, now) {
+            Session::Unknown => self.unless_away(self.read_session(user_id, session_id)).await?,
+            known => known,
+        };
+        let scopes = match known {
+            Session::Alive => Arc::clone(&token.claims.scopes),
+            Session::Limited(scopes) => Arc::new(token.claims.scopes.intersection(&scopes)),
+            Session::Disabled => return Ok(Validation::refused(Status::Disabled, Some(expire_time))),
+            Session::Ended | Session::Unknown => {
+                return Ok(Validation::refused(Status::Revoked, Some(expire_time)));
             }
-            Some(Verdict::Valid(claims)) => claims,
         };
-        let expire_time = Some(claims.expire_time);
-        let scopes = match self.session_state(claims.user_id, claims.session_id).await? {
-            SessionState::Alive { owner_scopes } => claims.scopes.intersection(&owner_scopes),
-            SessionState::Disabled => return Ok(Validation::refused(Status::Disabled, expire_time)),
-            SessionState::Ended => return Ok(Validation::refused(Status::Revoked, expire_time)),
-        };
-        let principal = Principal::User { user_id: claims.user_id, session_id: claims.session_id, scopes };
-        Ok(judge(principal, required, expire_time, now))
+        Ok(self.judge(Principal::User { user_id, session_id, scopes }, required, Some(expire_time)))
     }
 
     async fn validate_key(&self, secret: &str, required: &Scopes) -> Result<Validation> {
@@ -145,15 +142,16 @@ impl Domain {
         let Some(digest) = api_key::digest(secret) else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
-        let Some((secret, key, owner)) = self.key_state(digest).await? else {
+        self.catch_up().await?;
+        let Some(key) = self.key_record(digest, now).await? else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
         let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
         let status = if over(key.expire_time) {
             Some(Status::Expired)
-        } else if owner.disabled_time.is_some() {
+        } else if key.owner_disabled {
             Some(Status::Disabled)
-        } else if key.revoke_time.is_some() || over(secret.expire_time) {
+        } else if key.revoked || over(key.secret_expire_time) {
             Some(Status::Revoked)
         } else {
             None
@@ -162,61 +160,47 @@ impl Domain {
             return Ok(Validation::refused(status, key.expire_time));
         }
         // A rotated secret ends with its grace, or with the key if that is sooner.
-        let expire_time = [key.expire_time, secret.expire_time].into_iter().flatten().min();
-        let rate_limit = key.rate_limit();
-        let scopes = key.scopes.intersection(&owner.scopes);
-        let principal = Principal::ApiKey { user_id: key.user_id, key_id: key.id, scopes };
-        let mut answer = judge(principal, required, expire_time, now);
+        let expire_time = [key.expire_time, key.secret_expire_time].into_iter().flatten().min();
+        let scopes = Arc::clone(&key.scopes);
+        let principal = Principal::ApiKey { user_id: key.user_id, key_id: key.key_id, scopes };
+        let mut answer = self.judge(principal, required, expire_time);
         if answer.status == Status::Valid {
-            if let Some(limit) = rate_limit {
+            if let Some(limit) = key.rate_limit {
                 // Each use counts, so no answer may be kept.
                 answer.cacheable_until_time = None;
-                if let Err(retry_after) = self.rate_limits.check(key.id, limit) {
+                if let Err(retry_after) = self.rate_limits.check(key.key_id, limit) {
                     answer.status = Status::RateLimited;
                     answer.retry_after = Some(retry_after);
                     return Ok(answer);
                 }
             }
-            self.usage.record(key.id, now);
+            self.usage.record(key.key_id, now);
         }
         Ok(answer)
     }
 
-    /// Whether a session lives, and what its user may do now.
-    async fn session_state(&self, user_id: UserId, session_id: SessionId) -> Result<SessionState> {
+    /// Whether a session lives and what its user may do now, as the database has it.
+    pub(super) async fn read_session(&self, user_id: UserId, session_id: SessionId) -> Result<Session> {
         let mut conn = self.store.conn().await?;
         Ok(match sessions::find_owner(&mut conn, user_id, session_id).await? {
-            Some((Owner { disabled_time: Some(_), .. }, _)) => SessionState::Disabled,
-            Some((owner, Some(_))) => SessionState::Alive { owner_scopes: owner.scopes },
-            Some((_, None)) | None => SessionState::Ended,
+            Some((Owner { disabled_time: Some(_), .. }, _)) => Session::Disabled,
+            Some((owner, Some(_))) => Session::Limited(Arc::new(owner.scopes)),
+            Some((_, None)) | None => Session::Ended,
         })
     }
 
-    /// What is known of a secret, its key and the key's owner.
-    async fn key_state(&self, digest: Digest) -> Result<Option<(Secret, ApiKey, Owner)>> {
-        // Anybody can make up well-formed keys: they must not crowd the database (S36). It is never closed.
-        let _permit = self.key_lookups.acquire().await;
-        Ok(api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?)
-    }
-}
-
-enum SessionState {
-    Alive { owner_scopes: Scopes },
-    Disabled,
-    Ended,
-}
-
-/// Of a credential that holds: is it good for what was asked?
-fn judge(principal: Principal, required: &Scopes, expire_time: Option<Time>, now: Time) -> Validation {
-    let missing_scopes = principal.scopes().missing(required);
-    let valid = missing_scopes.is_empty();
-    let fresh_until = now + CACHEABLE;
-    Validation {
-        status: if valid { Status::Valid } else { Status::InsufficientScope },
-        principal: Some(principal),
-        expire_time,
-        missing_scopes,
-        retry_after: None,
-        cacheable_until_time: valid.then(|| expire_time.map_or(fresh_until, |end| end.min(fresh_until))),
+    /// Of a credential that holds: is it good for what was asked?
+    fn judge(&self, principal: Principal, required: &Scopes, expire_time: Option<Time>) -> Validation {
+        let missing_scopes = principal.scopes().missing(required);
+        let valid = missing_scopes.is_empty();
+        let fresh_until = self.revocations.as_of() + FRESH;
+        Validation {
+            status: if valid { Status::Valid } else { Status::InsufficientScope },
+            principal: Some(principal),
+            expire_time,
+            missing_scopes,
+            retry_after: None,
+            cacheable_until_time: valid.then(|| expire_time.map_or(fresh_until, |end| end.min(fresh_until))),
+        }
     }
 }

@@ -17,21 +17,44 @@ pub enum Change {
     KeyChanged(KeyId),
     /// A user was disabled, enabled, deleted or given other scopes.
     UserChanged(UserId),
+    /// A signing key was added, or ended.
+    SigningKeysChanged,
+}
+
+impl Change {
+    /// Its columns: what happened, and to whom.
+    fn columns(self) -> (&'static str, Option<AnyId>) {
+        match self {
+            Self::SessionEnded(SessionId(id)) => ("session_ended", Some(AnyId(id))),
+            Self::KeyEnded(KeyId(id)) => ("key_ended", Some(AnyId(id))),
+            Self::KeyChanged(KeyId(id)) => ("key_changed", Some(AnyId(id))),
+            Self::UserChanged(UserId(id)) => ("user_changed", Some(AnyId(id))),
+            Self::SigningKeysChanged => ("signing_keys_changed", None),
+        }
+    }
+
+    /// Reads what [`columns`](Self::columns) made. `None` where a later version has written what this one does not know.
+    pub(super) fn from_columns(kind: &str, subject: Option<AnyId>) -> Option<Self> {
+        let subject = subject.map(|AnyId(id)| id);
+        Some(match (kind, subject) {
+            ("session_ended", Some(id)) => Self::SessionEnded(SessionId(id)),
+            ("key_ended", Some(id)) => Self::KeyEnded(KeyId(id)),
+            ("key_changed", Some(id)) => Self::KeyChanged(KeyId(id)),
+            ("user_changed", Some(id)) => Self::UserChanged(UserId(id)),
+            ("signing_keys_changed", None) => Self::SigningKeysChanged,
+            _ => return None,
+        })
+    }
 }
 
 /// Records changes, to be remembered by every replica until `expire_time`.
 pub async fn insert(tx: &mut Tx, changes: &[Change], now: Time, expire_time: Time) -> Result<()> {
     // One by one: Diesel inserts no batch into SQLite over an async connection.
     for change in changes {
-        let (kind, subject) = match *change {
-            Change::SessionEnded(SessionId(id)) => ("session_ended", id),
-            Change::KeyEnded(KeyId(id)) => ("key_ended", id),
-            Change::KeyChanged(KeyId(id)) => ("key_changed", id),
-            Change::UserChanged(UserId(id)) => ("user_changed", id),
-        };
+        let (kind, subject) = change.columns();
         let row = (
             changes::kind.eq(kind),
-            changes::subject.eq(AnyId(subject)),
+            changes::subject.eq(subject),
             changes::create_time.eq(now),
             changes::expire_time.eq(expire_time),
         );

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bb8::PooledConnection;
+use bb8::{ManageConnection, PooledConnection};
 use diesel::IntoSql;
 use diesel::connection::AnsiTransactionManager;
 use diesel::sqlite::SqliteConnection;
@@ -23,14 +23,39 @@ use tokio::{
 
 use super::{
     Error, Result,
-    connect::{CONNECT_TIMEOUT, PostgresTarget},
+    connect::{CONNECT_TIMEOUT, PostgresTarget, postgres, sqlite},
     sql_types::SqlTime,
 };
 use crate::types::{Clock, Time};
 
 pub(super) type PgConn = AsyncPgConnection;
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
-type Owned<C> = PooledConnection<'static, AsyncDieselConnectionManager<C>>;
+
+/// A connection of the pool, or one of its own beside it.
+pub(super) enum Held<M: ManageConnection> {
+    Pooled(PooledConnection<'static, M>),
+    Own(Box<M::Connection>),
+}
+
+impl<M: ManageConnection> Deref for Held<M> {
+    type Target = M::Connection;
+
+    fn deref(&self) -> &M::Connection {
+        match self {
+            Self::Pooled(conn) => conn,
+            Self::Own(conn) => conn,
+        }
+    }
+}
+
+impl<M: ManageConnection> DerefMut for Held<M> {
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        match self {
+            Self::Pooled(conn) => conn,
+            Self::Own(conn) => conn,
+        }
+    }
+}
 
 /// How long an answer may take. A server that is well gives up before, by its `statement_timeout`, so this is for one
 /// that is silent; and a request, which may take 10 s (S60), still learns of it.
@@ -61,7 +86,7 @@ pub(super) enum Database {
     },
 }
 
-/// One pooled connection, whichever database it is to.
+/// One connection, whichever database it is to.
 pub struct Conn {
     pub(super) inner: Inner,
     clock: Clock,
@@ -73,8 +98,8 @@ pub struct Conn {
 
 #[expect(clippy::large_enum_variant, reason = "made once a request, and never moved about in bulk")]
 pub(super) enum Inner {
-    Postgres(Owned<PgConn>),
-    Sqlite(Owned<SqliteConn>),
+    Postgres(Held<AsyncDieselConnectionManager<PgConn>>),
+    Sqlite(Held<AsyncDieselConnectionManager<SqliteConn>>),
 }
 
 /// Expands a query once for each database, with `$c` bound to the concrete connection, so that each expansion is checked
@@ -134,11 +159,20 @@ impl Store {
         let permit = timeout(CONNECT_TIMEOUT, self.connections.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| Error::Unavailable("no connection came free in time".into()))?;
         let inner = match &self.database {
-            Database::Postgres { pool, .. } => Inner::Postgres(pool.get_owned().await?),
-            Database::Sqlite { pool, .. } => Inner::Sqlite(pool.get_owned().await?),
+            Database::Postgres { pool, .. } => Inner::Postgres(Held::Pooled(pool.get_owned().await?)),
+            Database::Sqlite { pool, .. } => Inner::Sqlite(Held::Pooled(pool.get_owned().await?)),
         };
         // The semaphores are never closed.
         Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: permit.ok() })
+    }
+
+    /// A connection beside the pool, for one who keeps it and must not wait in line. It leads around a pooler.
+    pub(super) async fn own_conn(&self) -> Result<Conn> {
+        let inner = match &self.database {
+            Database::Postgres { direct, .. } => Inner::Postgres(Held::Own(Box::new(postgres(direct).await?))),
+            Database::Sqlite { path, .. } => Inner::Sqlite(Held::Own(Box::new(sqlite(path).await?))),
+        };
+        Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: None })
     }
 
     /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`. A request that is cancelled meanwhile leaves

@@ -17,6 +17,7 @@ mod tls;
 pub mod api_keys;
 pub mod changes;
 pub mod events;
+pub mod feed;
 pub mod identities;
 pub mod mails;
 pub mod oauth_flows;

@@ -94,11 +94,12 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::store::sql_types::{SqlId, SqlTime};
+    use crate::store::sql_types::{SqlId, SqlTime, TransactionId};
 
-    // PostgreSQL also has `transaction_id`, filled by its default.
     changes (id) {
         id -> BigInt,
+        // PostgreSQL's alone, filled by its default: only `feed` reads it.
+        transaction_id -> TransactionId,
         kind -> Text,
         subject -> Nullable<SqlId>,
         create_time -> SqlTime,

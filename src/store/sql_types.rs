@@ -11,7 +11,7 @@ use diesel::{
     pg::{Pg, PgValue},
     query_builder::QueryId,
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{Binary, SqlType, Text, Timestamp, Timestamptz, Uuid as PgUuid},
+    sql_types::{BigInt, Binary, SqlType, Text, Timestamp, Timestamptz, Uuid as PgUuid},
     sqlite::Sqlite,
 };
 use uuid::Uuid;
@@ -31,6 +31,28 @@ pub struct SqlId;
 #[derive(Debug, Clone, Copy, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185), sqlite_type(name = "Text"))]
 pub struct SqlTime;
+
+/// PostgreSQL's `xid8`. SQLite has none.
+#[derive(Debug, Clone, Copy, SqlType, QueryId)]
+#[diesel(postgres_type(oid = 5069, array_oid = 271))]
+pub struct TransactionId;
+
+/// A transaction's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
+#[diesel(sql_type = TransactionId)]
+pub struct Xid(pub i64);
+
+impl ToSql<TransactionId, Pg> for Xid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        <i64 as ToSql<BigInt, Pg>>::to_sql(&self.0, &mut out.reborrow())
+    }
+}
+
+impl FromSql<TransactionId, Pg> for Xid {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        <i64 as FromSql<BigInt, Pg>>::from_sql(value).map(Self)
+    }
+}
 
 type SqliteValue<'a> = <Sqlite as Backend>::RawValue<'a>;
 

@@ -1,5 +1,7 @@
 //! Accounts.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -63,6 +65,14 @@ pub struct Login {
 /// Adds an account. `Conflict` when the address has one.
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     run!(tx, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
+}
+
+/// What bears on the credentials of these accounts, as far as they exist.
+pub async fn find_owners(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, Owner>> {
+    let query = users::table.filter(users::id.eq_any(ids));
+    let owners: Vec<(UserId, Owner)> =
+        run!(conn, c => Ok(query.select((users::id, Owner::as_select())).load(c).await?))?;
+    Ok(owners.into_iter().collect())
 }
 
 /// The account with this id.

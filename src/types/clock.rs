@@ -6,6 +6,8 @@ use std::sync::{
 };
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::Time;
 
 /// Tells the time, to the microsecond, because that is what the databases keep.
@@ -31,6 +33,15 @@ impl Clock {
             Self::Manual(micros) => micros.load(Ordering::SeqCst),
         };
         Time::from_micros(micros)
+    }
+
+    /// How long the machine has been up, also while it was asleep: for ages. It never goes back, and nobody sets it.
+    pub fn uptime() -> Duration {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        const CLOCK: ClockId = ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        const CLOCK: ClockId = ClockId::Monotonic;
+        clock_gettime(CLOCK).try_into().unwrap_or_default()
     }
 
     /// Moves a manual clock on. The machine's does not move by hand.

@@ -69,9 +69,8 @@ impl Scopes {
 
     /// Those that are in both sets.
     #[must_use]
-    pub fn intersection(mut self, other: &Self) -> Self {
-        self.0.retain(|scope| other.contains(scope));
-        self
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|scope| other.contains(scope)).cloned().collect())
     }
 
     /// Those of `required` that are not in this set.
@@ -85,8 +84,8 @@ impl Scopes {
     }
 
     /// The tokens themselves, sorted.
-    pub fn into_strings(self) -> Vec<String> {
-        self.0.into_iter().map(|scope| scope.0).collect()
+    pub fn to_strings(&self) -> Vec<String> {
+        self.iter().map(str::to_owned).collect()
     }
 }
 

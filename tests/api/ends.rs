@@ -132,10 +132,16 @@ impl Account {
             E::Reset | E::ResetAsFirstProof => {
                 server.reset_password(&self.reset, NEW_PASSWORD).await.unwrap();
             }
-            E::Disable => operator.disable_user(id).await.unwrap(),
+            E::Disable => {
+                operator.disable_user(id).await.unwrap();
+                server.wait_for_status(&self.key, CredentialStatus::Disabled).await;
+                server.wait_for_status(&self.own.access_token, CredentialStatus::Disabled).await;
+            }
             E::DisableAndEnable => {
                 operator.disable_user(id).await.unwrap();
                 operator.enable_user(id).await.unwrap();
+                server.wait_for_status(&self.key, CredentialStatus::Revoked).await;
+                server.wait_for_status(&self.own.access_token, CredentialStatus::Revoked).await;
             }
             E::Delete => {
                 let request = pb::DeleteMeRequest { password: Some(PASSWORD.to_owned()) };
@@ -240,7 +246,7 @@ on_both! {
         disabled.unwrap();
         operator.enable_user(id).await.unwrap();
         for secret in made.into_iter().flatten() {
-            assert_eq!(server.status_of(&secret).await, CredentialStatus::Revoked);
+            server.wait_for_status(&secret, CredentialStatus::Revoked).await;
         }
     }
 }

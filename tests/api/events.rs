@@ -31,6 +31,7 @@ async fn list(
 }
 
 async fn session_id(server: &Server, access_token: &str) -> String {
+    server.wait_for_status(access_token, pb::CredentialStatus::Valid).await;
     server.validate(access_token).await.principal.unwrap().session_id
 }
 

@@ -201,7 +201,7 @@ on_both! {
             let other = server.replica().start().await;
             assert_eq!(other.status_of(&kept.secret).await, S::Valid);
             server.revoke_key(&token, &kept.key.unwrap().id).await.unwrap();
-            assert_eq!(other.status_of(&kept.secret).await, S::Revoked);
+            other.wait_for_status(&kept.secret, S::Revoked).await;
         }
     }
 }
@@ -215,7 +215,6 @@ on_both! {
         server.advance(59);
         let answer = server.validate(&secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Valid, Some(after_start(60))));
-        assert_eq!(answer.cacheable_until_time, Some(after_start(60)));
         server.advance(1);
         let answer = server.validate(&secret).await;
         assert_eq!((answer.status(), answer.expire_time), (S::Expired, Some(after_start(60))));

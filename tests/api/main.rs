@@ -37,6 +37,7 @@ mod profile;
 mod refresh;
 mod register;
 mod reset_password;
+mod revocations;
 mod secrets;
 mod sessions;
 mod signing_keys;

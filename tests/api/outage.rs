@@ -253,13 +253,14 @@ async fn outage(line: Line) {
     let proxy = Proxy::start().await;
     let database = proxy.before(Database::create(Kind::Postgres).await);
     // By the machine's clock, so that the database is asked for the time.
-    let server = Setup::on(database, Clock::System).start().await;
+    let setup = Setup::on(database, Clock::System).set("VALIDATION__MAX_STALENESS", "1s");
+    let server = setup.start().await;
     let known = Known::make(&server).await;
     wait_for_health(&server, ServingStatus::Serving).await;
 
     proxy.set(line);
-    expect_all_closed(&server, &known).await;
     wait_for_health(&server, ServingStatus::NotServing).await;
+    expect_all_closed(&server, &known).await;
     expect_batch_answers_what_it_can(&server, &known).await;
     expect_rest_says_so(&server, &known).await;
     // More than there are connections.
@@ -297,11 +298,61 @@ async fn connections_that_are_dead_for_good_are_given_up() {
     outage(Line::Dead).await;
 }
 
+/// The line is disturbed in this way, for less than `validation.max_staleness`.
+async fn short_outage(line: Line) {
+    let proxy = Proxy::start().await;
+    let database = proxy.before(Database::create(Kind::Postgres).await);
+    let server = Setup::on(database, Clock::System).start().await;
+    let known = Known::make(&server).await;
+    let access_token = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
+    let ended = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
+    server.logout(&ended).await.unwrap();
+    let cold = server.create_key(&known.access_token, &[]).await.secret;
+    wait_for_health(&server, ServingStatus::Serving).await;
+
+    proxy.set(line);
+    // From the first moment on, and long after; a token that was never seen, too.
+    for _ in 0..50 {
+        for credential in [&known.access_token, &known.key, &access_token] {
+            let answer = server.validate(credential).await;
+            assert_eq!(answer.status(), CredentialStatus::Valid);
+        }
+        assert_eq!(server.status_of(&ended).await, CredentialStatus::Revoked);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was not asked for before is not known.
+    let mut auth = server.auth();
+    expect_closed("a cold key", auth.validate_credential(question(&cold)).await);
+    assert_eq!(health(&server).await, ServingStatus::Serving);
+    let answer = server.validate(&known.access_token).await;
+    let until = answer.cacheable_until_time.unwrap();
+    assert!(until.seconds <= Clock::System.now().seconds(), "no answer may be kept: {until:?}");
+
+    proxy.set(Line::Open);
+    known.wait_for_good(&server).await;
+    server.wait_for_status(&cold, CredentialStatus::Valid).await;
+    assert_eq!(server.status_of(&ended).await, CredentialStatus::Revoked);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_cut_is_bridged_from_memory() {
+    // S34
+    short_outage(Line::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_hang_is_bridged_from_memory() {
+    // S34
+    short_outage(Line::Silent).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hang_is_noticed_while_nobody_calls() {
     let proxy = Proxy::start().await;
     let database = proxy.before(Database::create(Kind::Postgres).await);
-    let server = Setup::on(database, Clock::System).start().await;
+    let setup = Setup::on(database, Clock::System).set("VALIDATION__MAX_STALENESS", "1s");
+    let server = setup.start().await;
     wait_for_health(&server, ServingStatus::Serving).await;
     proxy.set(Line::Silent);
     wait_for_health(&server, ServingStatus::NotServing).await;
@@ -355,12 +406,14 @@ async fn a_sqlite_file_that_another_writes_to_refuses_writes_and_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sqlite_file_that_is_no_database_any_more_closes_the_service() {
-    let server = Setup::new(Kind::Sqlite).await.system_clock().start().await;
+    let setup = Setup::new(Kind::Sqlite).await.system_clock().set("VALIDATION__MAX_STALENESS", "1s");
+    let server = setup.start().await;
     let known = Known::make(&server).await;
     let path = server.database.url.strip_prefix("sqlite://").unwrap();
     sqlite(path).await.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
     let length = std::fs::read(path).unwrap().len();
     std::fs::write(path, vec![b'x'; length]).unwrap();
+    wait_for_health(&server, ServingStatus::NotServing).await;
     let answer = server.auth().validate_credential(question(&known.access_token)).await;
     let status = answer.expect_err("no answer");
     assert!(["STORAGE_UNAVAILABLE", "INTERNAL"].contains(&reason(&status).as_str()), "{status:?}");

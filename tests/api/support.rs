@@ -221,6 +221,17 @@ impl Server {
         self.validate(credential).await.status()
     }
 
+    /// Waits until a credential is worth this: what others do is not known here at once.
+    pub async fn wait_for_status(&self, credential: &str, expected: pb::CredentialStatus) {
+        for _ in 0..2000 {
+            if self.status_of(credential).await == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:?} and not {expected:?}", self.status_of(credential).await);
+    }
+
     pub async fn get_me(&self, access_token: &str) -> Result<pb::User, Status> {
         let request = bearer(access_token, pb::GetMeRequest {});
         self.auth().get_me(request).await.map(tonic::Response::into_inner)

@@ -13,13 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 pub use create::NewKey;
 pub use update::KeyChange;
 
-use super::{Error, Result, access::SignedIn};
+use super::{Domain, Error, Result, access::SignedIn};
 use crate::{
     crypto::sha256,
     store::{
         Tx,
         api_keys::{self, ApiKey, Secret},
-        changes::{self, Change},
+        changes::Change,
         sessions,
         users::{self, User},
     },
@@ -54,9 +54,11 @@ async fn keep_secret(tx: &mut Tx, key_id: KeyId, secret: &SecretString, now: Tim
     Ok(api_keys::insert_secret(tx, &Secret { digest, key_id, create_time: now, expire_time: None }).await?)
 }
 
-/// Tells the other replicas.
-async fn record(tx: &mut Tx, change: Change, now: Time) -> Result<()> {
-    Ok(changes::insert(tx, &[change], now, now + CHANGE_REMEMBERED).await?)
+impl Domain {
+    /// Tells the replicas.
+    async fn tell_of_key(&self, tx: &mut Tx, change: Change, now: Time) -> Result<()> {
+        self.tell(tx, &[change], now, now + CHANGE_REMEMBERED).await
+    }
 }
 
 /// A key may do no more than its owner (S34).

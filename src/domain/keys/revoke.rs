@@ -1,6 +1,5 @@
 //! Ending keys.
 
-use super::record;
 use crate::{
     domain::{Domain, Error, Result, access::SignedIn},
     store::{Tx, api_keys, changes::Change},
@@ -13,7 +12,7 @@ impl Domain {
         let revoked = self.store.tx(async |tx| {
             let key = api_keys::lock(tx, caller.user_id, id).await?.ok_or(Error::NotFound("key"))?;
             let now = tx.now().await?;
-            if end(tx, key.id, now).await? {
+            if self.end_key(tx, key.id, now).await? {
                 caller.did(Action::RevokeKey).key(id).record(tx, &caller.client).await?;
             }
             Ok(())
@@ -29,17 +28,17 @@ impl Domain {
         now: Time,
     ) -> Result<()> {
         for id in api_keys::list_unrevoked(tx, user_id).await? {
-            end(tx, id, now).await?;
+            self.end_key(tx, id, now).await?;
         }
         Ok(())
     }
-}
 
-/// Says whether it lived until now.
-async fn end(tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
-    let lived = api_keys::mark_revoked(tx, id, now).await?;
-    if lived {
-        record(tx, Change::KeyEnded(id), now).await?;
+    /// Says whether it lived until now.
+    async fn end_key(&self, tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
+        let lived = api_keys::mark_revoked(tx, id, now).await?;
+        if lived {
+            self.tell_of_key(tx, Change::KeyEnded(id), now).await?;
+        }
+        Ok(lived)
     }
-    Ok(lived)
 }

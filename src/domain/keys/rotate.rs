@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{keep_secret, lock_unrevoked, record};
+use super::{keep_secret, lock_unrevoked};
 use crate::{
     crypto::api_key,
     domain::{Domain, Error, Result, access::SignedIn},
@@ -39,7 +39,7 @@ impl Domain {
             api_keys::expire_current_secret(tx, id, end).await?;
             keep_secret(tx, id, &secret, now).await?;
             let key = api_keys::set_hint(tx, id, &api_key::hint(secret.expose_secret())).await?;
-            record(tx, Change::KeyChanged(id), now).await?;
+            self.tell_of_key(tx, Change::KeyChanged(id), now).await?;
             caller.did(Action::RotateKey).key(id).record(tx, &caller.client).await?;
             key.ok_or(Error::NotFound("key"))
         });

@@ -1,6 +1,6 @@
 //! Changing a key.
 
-use super::{in_future, lock_owner, lock_unrevoked, record, room_for_one, within};
+use super::{in_future, lock_owner, lock_unrevoked, room_for_one, within};
 use crate::{
     domain::{Domain, Error, Result, access::SignedIn},
     store::{
@@ -51,7 +51,7 @@ impl Domain {
                 rate_per_micros,
             };
             let key = api_keys::update(tx, id, &settings).await?;
-            record(tx, Change::KeyChanged(id), now).await?;
+            self.tell_of_key(tx, Change::KeyChanged(id), now).await?;
             caller.did(Action::UpdateKey).key(id).record(tx, &caller.client).await?;
             key.ok_or(Error::NotFound("key"))
         });
