@@ -292,7 +292,7 @@ async fn tell(server: &Server, door: Door, story: &[Step]) -> Vec<Result<Value, 
     for step in story {
         server.clock.advance(step.after);
         if !step.sql.is_empty() {
-            server.database.execute(&step.sql).await;
+            server.change_beside(&step.sql).await;
         }
         let headers: Vec<_> =
             step.headers.iter().map(|(name, value)| (*name, header(value, &kept))).collect();

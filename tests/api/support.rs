@@ -1,6 +1,13 @@
 //! The real service on a free port, and clients for its doors. Tests speak in verbs.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use countersign::{
@@ -230,6 +237,37 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{:?} and not {expected:?}", self.status_of(credential).await);
+    }
+
+    /// Changes users and keys beside the service, as a later version might, and waits until this replica knows.
+    pub async fn change_beside(&self, sql: &str) {
+        static SENTINELS: AtomicUsize = AtomicUsize::new(0);
+        let email = format!("sentinel{}@example.com", SENTINELS.fetch_add(1, Ordering::SeqCst));
+        let sentinel = self.register_as(&email).await.access_token;
+        let session = self.validate(&sentinel).await.principal.unwrap().session_id;
+        let session = session.trim_start_matches("ses_");
+        let session = match self.database.kind {
+            Kind::Sqlite => format!("X'{session}'"),
+            Kind::Postgres => format!("CAST('{session}' AS uuid)"),
+        };
+        let now = self.database.time(self.clock.now());
+        let later = self.database.time(self.clock.now() + Duration::from_hours(24));
+        self.database
+            .execute(&format!(
+                "{sql}; INSERT INTO changes (kind, subject, create_time, expire_time)
+                 SELECT 'user_changed', id, {now}, {later} FROM users
+                 UNION ALL SELECT 'key_changed', id, {now}, {later} FROM api_keys
+                 UNION ALL SELECT 'session_ended', {session}, {now}, {later}"
+            ))
+            .await;
+        // The sentinel's user may be among those that changed.
+        for _ in 0..2000 {
+            if self.status_of(&sentinel).await != pb::CredentialStatus::Valid {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it is not seen: {sql}");
     }
 
     pub async fn get_me(&self, access_token: &str) -> Result<pb::User, Status> {

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use axum::http::StatusCode;
+use prost_reflect::ServiceDescriptor;
 use serde_json::{Value as Json, json};
 use tonic::Status;
 use tower::ServiceExt;
@@ -78,7 +79,9 @@ fn field(answer: &Answer) -> &str {
 #[test]
 fn every_rpc_has_a_route() {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
-    let methods = pool.services().map(|service| service.methods().count()).sum::<usize>();
+    // But for what streams.
+    let once = |service: ServiceDescriptor| service.methods().filter(|rpc| !rpc.is_server_streaming()).count();
+    let methods = pool.services().map(once).sum::<usize>();
     assert_eq!((bindings(&pool).unwrap().len(), methods), (33, 33));
 }
 
