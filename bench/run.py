@@ -9,6 +9,7 @@ docs/benchmarks/README.md.
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from harness import machine, report
 from harness.measurements import BOTH, MEASUREMENTS, QUICK, Scale
 from harness.result import Row
 from harness.service import Database
-from harness.tools import ROOT
+from harness.tools import ROOT, Failed
 
 
 def arguments() -> argparse.Namespace:
@@ -32,27 +33,32 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(names: list[str], databases: tuple[str, ...], scale: Scale, cluster: str) -> list[Row]:
+def measure(names: list[str], databases: tuple[str, ...], scale: Scale, cluster: str) -> tuple[list[Row], list[str]]:
+    """The rows, and what failed; one that fails does not keep the others from being measured."""
     rows: list[Row] = []
+    failed = []
     with tempfile.TemporaryDirectory() as directory:
         for kind in databases:
-            chosen = [name for name in names if kind in MEASUREMENTS[name][1]]
             database = Database(kind, Path(directory), cluster)
             try:
-                for name in chosen:
+                for name in names:
+                    function, kinds = MEASUREMENTS[name]
+                    if kind not in kinds:
+                        continue
                     begin = time.monotonic()
-                    found = MEASUREMENTS[name][0](scale, database)
+                    try:
+                        found = function(scale, database)
+                    except (Failed, subprocess.CalledProcessError) as failure:
+                        failed.append(f"{name}, {kind}: {failure}")
+                        print(f"──── {failed[-1]}\n{database.log_end()}", flush=True)
+                        continue
                     print(f"──── {name}, {kind} ({time.monotonic() - begin:.0f} s)\n{report.plain(found)}\n", flush=True)
                     rows += found
-            except BaseException:
-                log = database.directory / "log"
-                sys.stderr.write("".join(log.read_text().splitlines(keepends=True)[-20:]) if log.exists() else "")
-                raise
             finally:
                 database.drop()
     # Both databases of a measurement together, in the order of the measurements.
     order = {row.name: at for at, row in reversed(list(enumerate(rows)))}
-    return sorted(rows, key=lambda row: order[row.name])
+    return sorted(rows, key=lambda row: order[row.name]), failed
 
 
 def main() -> int:
@@ -64,14 +70,14 @@ def main() -> int:
     scale = QUICK if wanted.quick else Scale()
     scale = replace(scale, runs=wanted.runs or scale.runs)
     about = machine.describe(cluster)
-    rows = measure(wanted.only or list(MEASUREMENTS), databases, scale, cluster)
-    partial = wanted.only or wanted.database or wanted.quick
+    rows, failed = measure(wanted.only or list(MEASUREMENTS), databases, scale, cluster)
+    partial = failed or wanted.only or wanted.database or wanted.quick
     directory = ROOT / ("target/bench/results" if partial else "docs/benchmarks")
     report.write(directory, about, rows)
     print(f"{report.plain(rows)}\n\nwritten to {directory.relative_to(ROOT)}")
     missed = [row for row in rows if row.reached is False]
-    print(f"{len(rows) - len(missed)} of {len(rows)} as they should be")
-    return int(bool(missed and wanted.strict))
+    print(f"{len(missed)} of {len(rows)} missed their bound", *(f"failed: {each}" for each in failed), sep="\n")
+    return int(bool(failed or (missed and wanted.strict)))
 
 
 if __name__ == "__main__":

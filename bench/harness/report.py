@@ -11,13 +11,13 @@ BEGIN, END = "<!-- results: written by `make bench` -->", "<!-- end of results -
 
 
 def number(value: float, unit: str) -> str:
-    digits = 2 if not unit or value < 10 else 0 if value >= 100 else 1
+    digits = 3 if not unit else 2 if value < 10 else 0 if value >= 100 else 1
     return f"{value:.{digits}f} {unit}".rstrip()
 
 
 def cells(row: Row) -> list[str]:
     bound = "–" if row.bound is None else f"{'≥' if row.at_least else '≤'} {number(row.bound, row.unit)}"
-    spread = f"{number(min(row.values), '')} … {number(max(row.values), '')}"
+    spread = f"{number(min(row.values), row.unit)} … {number(max(row.values), row.unit)}"
     verdict = {True: "yes", False: "**no**", None: "–"}[row.reached]
     return [row.name, row.database, number(row.value, row.unit), spread, bound, verdict, row.of]
 

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .tools import ROOT, load, load_command
+from .tools import ROOT, Failed, load, load_command
 
 BINARY = ROOT / "target/release/countersign"
 PASSWORD = "slow copper lantern"
@@ -40,7 +40,7 @@ class Program:
         host, port = self.address.split(":")
         while True:
             if self.process.poll() is not None:
-                raise SystemExit(f"{self.process.args[0]} ended before it served")
+                raise Failed(f"{self.process.args[0]} ended before it served")
             with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
                 return self
             time.sleep(0.01)
@@ -84,7 +84,7 @@ class Service(Program):
         text = answer.read()
         connection.close()
         if answer.status != 200:
-            raise SystemExit(f"{path} answered {answer.status}: {text[:200]!r}")
+            raise Failed(f"{path} answered {answer.status}: {text[:200]!r}")
         return json.loads(text)
 
 
@@ -113,6 +113,11 @@ class Database:
         if self.kind == "PostgreSQL":
             psql(self.cluster, f"DROP DATABASE {self.name} WITH (FORCE)")
 
+    def log_end(self) -> str:
+        """The last that services over it had to say."""
+        log = self.directory / "log"
+        return "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else ""
+
     def serve_command(self, address: str) -> list[str]:
         return [str(BINARY), "serve", "--listen", address]
 
@@ -129,7 +134,14 @@ class Database:
         self.people += count
         with ThreadPoolExecutor(8) as pool:
             register = lambda email: service.post("auth/register", {"email": email, "password": PASSWORD})
-            return emails, list(pool.map(register, emails))
+            tokens = list(pool.map(register, emails))
+        # Their mails are not to be sent while something is measured.
+        deadline = time.monotonic() + 120
+        while len(list((self.directory / "mail").glob("*.eml"))) < self.people:
+            if time.monotonic() > deadline:
+                raise Failed("the mails of new accounts were not sent")
+            time.sleep(0.05)
+        return emails, tokens
 
     def accounts(self, service: Service, count: int) -> tuple[object, ...]:
         """Flags of `load` that name so many new accounts."""

@@ -14,13 +14,19 @@ CONNECTIONS, STREAMS = 8, 32
 LONGEST_REFUSAL = 21
 
 
+class Failed(Exception):
+    """There is no figure, since something did not do what it should."""
+
+
 def load_command(command: str, *flags: object) -> list[str]:
     return [str(LOAD), command, *map(str, flags)]
 
 
 def load(command: str, *flags: object, **options: object) -> dict:
     """Runs a command of `load` and returns what it found."""
-    done = subprocess.run(load_command(command, *flags), check=True, stdout=subprocess.PIPE, text=True, **options)
+    done = subprocess.run(load_command(command, *flags), stdout=subprocess.PIPE, text=True, **options)
+    if done.returncode:
+        raise Failed(f"load {command} failed")
     return json.loads(done.stdout)
 
 
@@ -29,7 +35,7 @@ def ask(address: str, file: Path, take: int, skip: int = 0, connections: int = C
     flags = ("--take", take, "--skip", skip, "--connections", connections, "--at-once", at_once)
     found = load("validate", "--address", address, "--file", file, *flags, *more)
     if found["outcomes"] != {"CREDENTIAL_STATUS_VALID": take}:
-        raise SystemExit(f"of {take} valid credentials: {found['outcomes']}")
+        raise Failed(f"of {take} valid credentials: {found['outcomes']}")
     return found
 
 
