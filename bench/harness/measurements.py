@@ -215,7 +215,7 @@ def logout(scale: Scale, database: Database) -> list[Row]:
             for each in running:
                 each.kill()
                 each.wait()
-    title = "Logout on one of three replicas → refused on the others, under load"
+    title = "Logout on one of three replicas → refused on the others"
     of = f"p50 {middle(series['p50'])} ms"
     return [
         Row(f"{title}, p99", database.kind, series["p99"], bound=250, unit="ms", of=of, raw={"ms": series.values}),

@@ -5,8 +5,8 @@ from html import escape
 
 from .result import Row
 
-WIDTH, LEFT, BAR, STEP, TOP = 960, 470, 14, 22, 34
-SCALE = (WIDTH - LEFT - 90) / 1.5
+WIDTH, LEFT, BAR, STEP, TOP = 1000, 500, 14, 22, 34
+SCALE = (WIDTH - LEFT - 140) / 1.5
 """Pixels of a share of 1: bars are cut at 1.5."""
 GOOD, BAD, PLAIN, DARK = "#2a7f62", "#b3402e", "#8a94a6", "#33415c"
 
@@ -19,7 +19,7 @@ def bar(y: float, length: float, colour: str, label: str, value: str) -> list[st
     return [
         text(LEFT - 8, y + BAR - 3, label, "end"),
         f'<rect x="{LEFT}" y="{y:.0f}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>',
-        text(LEFT + length + 6, y + BAR - 3, value),
+        text(LEFT + 1.5 * SCALE + 8, y + BAR - 3, value),
     ]
 
 
@@ -31,7 +31,7 @@ def shares(rows: list[Row], y: float) -> tuple[list[str], float]:
         if row.share is not None:
             bound = f"{row.value:.4g} {row.unit} of {row.bound:g}".replace("  ", " ")
             length = min(row.share, 1.5) * SCALE
-            parts += bar(y, length, GOOD if row.reached else BAD, f"{row.name} ({row.database})"[:78], bound)
+            parts += bar(y, length, GOOD if row.reached else BAD, f"{row.name} ({row.database})", bound)
             y += STEP
     line = LEFT + SCALE
     parts.append(f'<line x1="{line:.0f}" y1="{first - 4:.0f}" x2="{line:.0f}" y2="{y - 4:.0f}" stroke="{DARK}" stroke-dasharray="4 3"/>')
@@ -51,7 +51,7 @@ def rates(rows: list[Row], y: float) -> tuple[list[str], float]:
         bars.append(("bare tonic echo, beside it", statistics.median(row.raw["echo_per_second"]), PLAIN))
     most, y = max(value for _, value, _ in bars), y + 12
     for label, value, colour in bars:
-        parts += bar(y, value / most * SCALE * 1.3, colour, label, f"{value:,.0f}")
+        parts += bar(y, value / most * SCALE * 1.5, colour, label, f"{value:,.0f}")
         y += STEP
     return parts, y
 
