@@ -32,6 +32,8 @@ class Scale:
     """Never-seen tokens in a run."""
     cached_tokens: int = 100_000
     logouts: int = 100
+    replica_rate: int = 500
+    """Validations a second on each replica meanwhile."""
     keys: tuple[int, int] = (10_000, 1_000_000)
     looked_up: int = 2_000
     """Keys looked up in a run."""
@@ -42,7 +44,7 @@ class Scale:
         return range(self.runs)
 
 
-QUICK = Scale(runs=2, seconds=1, paced_seconds=2, accounts=64, fresh_tokens=500, cached_tokens=2_000, logouts=12, keys=(1_000, 10_000), looked_up=100, warm=2_000)
+QUICK = Scale(runs=2, seconds=1, paced_seconds=2, accounts=64, fresh_tokens=500, cached_tokens=2_000, logouts=12, replica_rate=50, keys=(1_000, 10_000), looked_up=100, warm=2_000)
 
 
 @dataclass
@@ -200,7 +202,7 @@ def logout(scale: Scale, database: Database) -> list[Row]:
         replicas = (one, two, three)
         accounts = database.accounts(one, scale.accounts)
         token = database.same("one", database.register(one, 1)[1][0]["access_token"], 1000)
-        loads = [load_command("paced", "--address", each.address, "--file", token, "--rate", 500, "--seconds", 3600) for each in replicas]
+        loads = [load_command("paced", "--address", each.address, "--file", token, "--rate", scale.replica_rate, "--seconds", 3600) for each in replicas]
         loads.append(sign_in(one, accounts, 4, 3600))
         running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in loads]
         try:

@@ -114,9 +114,10 @@ class Database:
             psql(self.cluster, f"DROP DATABASE {self.name} WITH (FORCE)")
 
     def log_end(self) -> str:
-        """The last that services over it had to say."""
+        """The last of what was wrong, as services over it saw it."""
         log = self.directory / "log"
-        return "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else ""
+        lines = log.read_text().splitlines() if log.exists() else []
+        return "\n".join([line for line in lines if '"level":"INFO"' not in line][-10:])
 
     def serve_command(self, address: str) -> list[str]:
         return [str(BINARY), "serve", "--listen", address]

@@ -24,12 +24,7 @@ use serde_json::Value;
 
 /// The service's messages, and its client.
 mod pb {
-    #![expect(
-        dead_code,
-        clippy::pedantic,
-        clippy::allow_attributes,
-        reason = "generated; not all of it is used"
-    )]
+    #![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated")]
     tonic::include_proto!("countersign.v1");
     /// The server's side of one method.
     pub mod echo {
