@@ -7,6 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/target/venv/bin:$(PATH)
 BROWSER := tests/clients/browser
 PROVIDERS := tests/clients/providers
+LOAD := bench/load/Cargo.toml
 
 .PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi bench
 
@@ -25,6 +26,7 @@ lint: fmt clippy proto docs deny ## What needs no test run
 fmt: ## Formatting of the Rust sources
 	@scripts/need cargo
 	cargo fmt --check
+	cargo fmt --check --manifest-path $(LOAD)
 
 clippy: ## Clippy, with warnings denied
 	@scripts/need cargo cc
@@ -61,9 +63,11 @@ clients: ## Clients that are not ours, from outside, on both databases
 	npm run --silent --prefix $(BROWSER) build
 	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
 
-bench: ## Measure the release build; not part of `make test`, since it needs a quiet machine
-	@scripts/need cargo cc python
+bench: ## Measure the release build beside a bare echo; not part of `make test`, since it needs a quiet machine
+	@scripts/need cargo cc python openssl postgres h2load
 	cargo build --release --locked
+	cargo build --release --locked --manifest-path $(LOAD) --target-dir target/bench
+	scripts/with-postgres --durable bench/run.py $(BENCH)
 	bench/enumeration.py target/release/countersign
 
 openapi: ## Write docs/openapi.json anew
