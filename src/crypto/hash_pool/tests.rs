@@ -235,7 +235,7 @@ async fn who_has_left_makes_nobody_late() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_average_that_one_slow_job_has_spoilt_is_mended() {
     let pool = HashPool::start(1, 100).unwrap();
-    pool.0.lock().job_time = Duration::from_mins(60);
+    pool.0.lock().job_time = Duration::from_hours(1);
     for _ in 0..100 {
         pool.run(patient_for(1), |_| output()).await.unwrap();
     }
