@@ -105,10 +105,10 @@ on_both! {
             outcomes = sign_ins => outcomes,
         };
         // Each has had an answer, and none but these.
-        let served = outcomes.iter().filter(|outcome| **outcome == Outcome::SignedIn).count();
+        let signed_in = outcomes.iter().filter(|outcome| **outcome == Outcome::SignedIn).count();
         let refused = |outcome: &&Outcome| matches!(outcome, Outcome::Refused(reason, 1..) if reason == "OVERLOADED");
-        assert_eq!(served + outcomes.iter().filter(refused).count(), 8, "{outcomes:?}");
-        assert!((1..8).contains(&served), "{outcomes:?}");
+        assert_eq!(signed_in + outcomes.iter().filter(refused).count(), 8, "{outcomes:?}");
+        assert!((1..8).contains(&signed_in), "{outcomes:?}");
         assert!(validations > 0);
         // And when it is over, it is over.
         for email in &emails[..2] {
@@ -129,11 +129,11 @@ on_both! {
             server.login(&format!("{name}@example.com"), PASSWORD).await
         }));
         let hurried = async { (refused_by_grpc(&server).await, refused_by_rest(&server).await) };
-        let (served, refused) = tokio::join!(patient, hurried);
+        let (answers, refused) = tokio::join!(patient, hurried);
         for refusal in [refused.0, refused.1] {
             assert!(matches!(&refusal, Outcome::Refused(reason, 1..) if reason == "OVERLOADED"), "{refusal:?}");
         }
-        for answer in served {
+        for answer in answers {
             answer.unwrap();
         }
     }
