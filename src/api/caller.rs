@@ -12,7 +12,7 @@ use std::{
 use ipnet::IpNet;
 use tonic::{Request, metadata::MetadataMap};
 
-use super::server::Peer;
+use super::{guard::Deadline, server::Peer};
 use crate::{
     crypto::api_key,
     domain::{Client, Domain, Error, Result, access::SignedIn, validate::Principal},
@@ -32,7 +32,7 @@ impl Callers {
         Self { domain, proxies }
     }
 
-    /// Where the call comes from.
+    /// Where the call comes from, and how long it has.
     pub fn client<T>(&self, request: &Request<T>) -> Client {
         let metadata = request.metadata();
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
@@ -42,7 +42,9 @@ impl Callers {
         let address = peer.map(|peer| self.proxies.client(peer, metadata));
         let throttled = peer.zip(address).filter(|(peer, address)| self.proxies.tell_apart(*peer, *address));
         let throttled = throttled.map(|(_, address)| address);
-        Client::new(address, throttled, user_agent.unwrap_or_default())
+        let mut client = Client::new(address, throttled, user_agent.unwrap_or_default());
+        client.deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        client
     }
 
     /// The user whose access token is presented.

@@ -28,7 +28,7 @@ use axum::{
     routing::Route,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tower::{Service, ServiceBuilder, layer::layer_fn, util::MapResponseLayer};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -43,6 +43,11 @@ use super::{
 /// How much of a refused body is read and forgotten. An HTTP/1.1 connection that is closed with data unread is reset,
 /// and then the caller never sees why it was refused.
 const FORGOTTEN: usize = 4 * 1024 * 1024;
+
+/// When a call is over, in the extensions of each request: what cannot be done by then need not be begun (S61). REST passes
+/// it on to the gRPC call within.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(pub std::time::Instant);
 
 /// Wraps the merged router of all doors, once its fallback is set. The layers, outermost first:
 ///
@@ -126,7 +131,7 @@ impl Service<Request> for Guard {
         Service::<Request>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let limits = self.limits;
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
@@ -137,11 +142,13 @@ impl Service<Request> for Guard {
             let outcome = match patience(request.headers(), limits.request_timeout) {
                 Err(problem) => Err(problem),
                 Ok(patience) => {
+                    let deadline = Instant::now() + patience;
+                    request.extensions_mut().insert(Deadline(deadline.into_std()));
                     let call = async {
                         let request = admit(request, door, limits.max_message_bytes).await?;
                         catch(async { inner.call(request).await }).await
                     };
-                    timeout(patience, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
+                    timeout_at(deadline, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
                 }
             };
             let mut response = match outcome {

@@ -1,8 +1,12 @@
 //! The threads that password hashing runs on (S61).
 //!
-//! Owns the threads, the bounded queue before them and one reusable block of memory per thread. Does not know what a
-//! password hash looks like: `password` hands it closures. Not tokio's blocking pool, because SQLite needs that one
-//! and a burst of sign-ins would fill it.
+//! Owns the threads, the bounded queue before them, who is let into it, and one reusable block of memory per thread. Does not
+//! know what a password hash looks like: `password` hands it closures. Not tokio's blocking pool, because SQLite needs
+//! that one and a burst of sign-ins would fill it.
+//!
+//! The queue is ordered by arrival. Who cannot be served by its deadline is refused when it comes, rather than when it has
+//! waited in vain; and a job that has become too late all the same is dropped unbegun, so that no time goes into
+//! results that nobody waits for, least of all when there is too little of it.
 
 use std::{
     collections::VecDeque,
@@ -20,27 +24,34 @@ use tokio::sync::oneshot;
 /// ever uses at once.
 pub(super) type Memory = Vec<Block>;
 
-/// The shortest delay that is ever asked of a caller.
-const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Who waits for a result, and for how long. By default as long as it takes.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// When the result is of no more use.
+    pub deadline: Option<Instant>,
+    /// Gone when the result is wanted no more. For a caller that waits for somebody who waits for the result.
+    pub presence: Option<Weak<()>>,
+}
 
 /// Why a job has no result.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum PoolError {
-    /// As many jobs as allowed are running and waiting.
-    Full { retry_after: Duration },
-    /// The job failed or panicked.
+    /// As many jobs as allowed are running and waiting, or so many that the deadline cannot be met. The job was not begun.
+    Full {
+        /// In whole seconds, and at least one: until all that wait now are likely to be done.
+        retry_after: Duration,
+    },
+    /// The job failed or panicked, or its caller had left.
     Failed,
 }
 
 /// A fixed number of threads, which end when the pool is dropped.
-pub(super) struct HashPool {
-    shared: Arc<Shared>,
-    threads: usize,
-    max_queue: usize,
-}
+pub(super) struct HashPool(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    threads: usize,
+    /// How many jobs may wait beside those that run.
+    max_queue: usize,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -49,7 +60,7 @@ struct Shared {
 struct State {
     queue: VecDeque<Job>,
     running: usize,
-    /// A running average of how long one job takes.
+    /// A running average of how long one job takes; zero until one was done.
     job_time: Duration,
     closed: bool,
 }
@@ -58,74 +69,101 @@ type Work = Box<dyn FnOnce(&mut Memory) -> Option<Output> + Send>;
 
 struct Job {
     work: Work,
-    reply: oneshot::Sender<Option<Output>>,
-    /// Somebody else than who waits for the reply; gone when the result is wanted no more.
-    caller: Option<Weak<()>>,
+    reply: oneshot::Sender<Result<Output, PoolError>>,
+    caller: Caller,
 }
 
 impl Job {
     fn is_abandoned(&self) -> bool {
-        self.reply.is_closed() || self.caller.as_ref().is_some_and(|caller| caller.strong_count() == 0)
+        self.reply.is_closed()
+            || self.caller.presence.as_ref().is_some_and(|caller| caller.strong_count() == 0)
+    }
+
+    /// Whether a result that is there in `time` would be too late.
+    fn is_late(&self, time: Duration) -> bool {
+        self.caller.deadline.is_some_and(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            left.is_zero() || left < time
+        })
     }
 }
 
 impl HashPool {
     /// Starts `threads` threads (at least one). `max_queue` is how many jobs may wait beside those that run.
     pub(super) fn start(threads: usize, max_queue: usize) -> io::Result<Self> {
-        let pool = Self { shared: Arc::default(), threads: threads.max(1), max_queue };
-        for n in 0..pool.threads {
-            let shared = Arc::clone(&pool.shared);
+        let threads = threads.max(1);
+        let shared = Shared { threads, max_queue, state: Mutex::default(), wake: Condvar::new() };
+        let pool = Self(Arc::new(shared));
+        for n in 0..threads {
+            let shared = Arc::clone(&pool.0);
             thread::Builder::new().name(format!("password-{n}")).spawn(move || shared.run_jobs())?;
         }
         Ok(pool)
     }
 
-    /// Runs `work` on one of the threads. A job that no thread has begun when this future is dropped, or the `caller` is
-    /// gone, is never run.
+    /// Runs `work` on one of the threads, after all that came before. A job that no thread has begun when this future is
+    /// dropped, or the `caller` has left, is never run.
     pub(super) async fn run(
         &self,
-        caller: Option<Weak<()>>,
+        caller: Caller,
         work: impl FnOnce(&mut Memory) -> Option<Output> + Send + 'static,
     ) -> Result<Output, PoolError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job { work: Box::new(work), reply, caller })?;
-        // An error here means that the job panicked, or was not begun.
-        answer.await.ok().flatten().ok_or(PoolError::Failed)
-    }
-
-    fn enqueue(&self, job: Job) -> Result<(), PoolError> {
-        let mut state = self.shared.lock();
-        if self.is_full(&state) {
-            // Those whose callers have left make room for those who are still there.
-            state.queue.retain(|job| !job.is_abandoned());
-        }
-        if self.is_full(&state) {
-            let jobs = u32::try_from(state.running + state.queue.len()).unwrap_or(u32::MAX);
-            let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
-            let retry_after = (state.job_time.saturating_mul(jobs) / threads).max(MIN_RETRY_AFTER);
-            return Err(PoolError::Full { retry_after });
-        }
-        state.queue.push_back(job);
-        drop(state);
-        self.shared.wake.notify_one();
-        Ok(())
-    }
-
-    fn is_full(&self, state: &State) -> bool {
-        state.running + state.queue.len() >= self.threads.saturating_add(self.max_queue)
+        self.0.enqueue(Job { work: Box::new(work), reply, caller })?;
+        // Without an answer the job panicked, or was not begun.
+        answer.await.unwrap_or(Err(PoolError::Failed))
     }
 }
 
 impl Drop for HashPool {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_all();
+        self.0.lock().closed = true;
+        self.0.wake.notify_all();
     }
 }
 
 impl Shared {
+    fn enqueue(&self, mut job: Job) -> Result<(), PoolError> {
+        let mut state = self.lock();
+        if !self.admits(&state, &job) {
+            // Those whose callers have left make room for those who are still there.
+            state.queue.retain(|job| !job.is_abandoned());
+        }
+        if !self.admits(&state, &job) {
+            return Err(self.full(&state));
+        }
+        if state.jobs() < self.threads {
+            // It is begun at once whatever the average says: what one slow job has spoilt, others must be able to mend.
+            job.caller.deadline = None;
+        }
+        state.queue.push_back(job);
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn admits(&self, state: &State, job: &Job) -> bool {
+        let jobs = state.jobs();
+        jobs < self.threads
+            || jobs < self.threads.saturating_add(self.max_queue)
+                && !job.is_late(self.time_for(state, jobs + 1))
+    }
+
+    /// How long so many jobs are likely to take, those that run counted whole.
+    fn time_for(&self, state: &State, jobs: usize) -> Duration {
+        let of = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        state.job_time.saturating_mul(of(jobs)) / of(self.threads)
+    }
+
+    fn full(&self, state: &State) -> PoolError {
+        let time = self.time_for(state, state.jobs());
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        PoolError::Full { retry_after: Duration::from_secs(seconds.max(1)) }
+    }
+
     /// What a thread does all its life.
     fn run_jobs(&self) {
+        give_way();
         let mut memory = Memory::new();
         while let Some(Job { work, reply, .. }) = self.next() {
             let started = Instant::now();
@@ -134,17 +172,20 @@ impl Shared {
             self.finished(started.elapsed());
             if let Ok(output) = outcome {
                 // Nobody listens any more when the caller left meanwhile.
-                let _ = reply.send(output);
+                let _ = reply.send(output.ok_or(PoolError::Failed));
             }
         }
     }
 
-    /// Waits for a job that somebody still waits for; `None` when the pool is gone.
+    /// Waits for a job that somebody still waits for, and can be given in time; `None` when the pool is gone.
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         while !state.closed {
             match state.queue.pop_front() {
                 Some(job) if job.is_abandoned() => drop(job),
+                Some(job) if job.is_late(state.job_time) => {
+                    let _ = job.reply.send(Err(self.full(&state)));
+                }
                 Some(job) => {
                     state.running += 1;
                     return Some(job);
@@ -167,135 +208,27 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    };
-
-    use super::*;
-
-    fn output() -> Option<Output> {
-        Output::new(&[7; 32]).ok()
-    }
-
-    /// Waits, for at most some seconds, until `condition` holds.
-    async fn until(condition: impl Fn() -> bool) {
-        for _ in 0..1000 {
-            if condition() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("waited in vain");
-    }
-
-    /// Occupies a thread until the returned sender is dropped.
-    async fn occupy(
-        pool: &Arc<HashPool>,
-    ) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<Output, PoolError>>) {
-        let (release, released) = mpsc::channel::<()>();
-        let (begun, has_begun) = oneshot::channel();
-        let task = tokio::spawn({
-            let pool = Arc::clone(pool);
-            async move {
-                pool.run(None, move |_| {
-                    let _ = begun.send(());
-                    let _ = released.recv();
-                    output()
-                })
-                .await
-            }
-        });
-        has_begun.await.unwrap();
-        (release, task)
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_full_queue_refuses_and_loses_nothing() {
-        // S61
-        let pool = Arc::new(HashPool::start(1, 1).unwrap());
-        let (release, running) = occupy(&pool).await;
-        let attempts: Vec<_> = (0..20)
-            .map(|_| {
-                let pool = Arc::clone(&pool);
-                tokio::spawn(async move { pool.run(None, |_| output()).await })
-            })
-            .collect();
-        until(|| attempts.iter().filter(|attempt| attempt.is_finished()).count() == 19).await;
-        drop(release);
-        running.await.unwrap().unwrap();
-        let (mut done, mut refused) = (0, 0);
-        for attempt in attempts {
-            match attempt.await.unwrap() {
-                Ok(_) => done += 1,
-                Err(PoolError::Full { retry_after }) => {
-                    assert!(retry_after >= MIN_RETRY_AFTER);
-                    refused += 1;
-                }
-                Err(PoolError::Failed) => panic!("lost"),
-            }
-        }
-        assert_eq!((done, refused), (1, 19));
-        assert!(pool.run(None, |_| output()).await.is_ok());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_nobody_waits_for_is_not_run_and_takes_no_place() {
-        // S61
-        let pool = Arc::new(HashPool::start(1, 4).unwrap());
-        let (release, running) = occupy(&pool).await;
-        let runs = Arc::new(AtomicUsize::new(0));
-        let job = || {
-            let (pool, runs) = (Arc::clone(&pool), Arc::clone(&runs));
-            tokio::spawn(async move {
-                pool.run(None, move |_| {
-                    runs.fetch_add(1, Ordering::SeqCst);
-                    output()
-                })
-                .await
-            })
-        };
-        let abandoned: Vec<_> = (0..4).map(|_| job()).collect();
-        until(|| pool.shared.lock().queue.len() == 4).await;
-        for task in abandoned {
-            task.abort();
-            assert!(task.await.unwrap_err().is_cancelled());
-        }
-        let patient = job();
-        until(|| pool.shared.lock().queue.len() == 1).await;
-        drop(release);
-        running.await.unwrap().unwrap();
-        patient.await.unwrap().unwrap();
-        assert_eq!(runs.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_panic_ends_the_job_and_not_the_thread() {
-        let pool = HashPool::start(1, 0).unwrap();
-        assert!(matches!(pool.run(None, |_| panic!("in a job")).await, Err(PoolError::Failed)));
-        assert!(matches!(pool.run(None, |_| None).await, Err(PoolError::Failed)));
-        assert!(pool.run(None, |_| output()).await.is_ok());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_delay_asked_for_grows_with_the_queue() {
-        let pool = Arc::new(HashPool::start(1, 0).unwrap());
-        let (_release, _running) = occupy(&pool).await;
-        pool.shared.lock().job_time = Duration::from_secs(3);
-        let refused = pool.run(None, |_| output()).await;
-        assert!(
-            matches!(refused, Err(PoolError::Full { retry_after }) if retry_after == Duration::from_secs(3))
-        );
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_threads_end_with_the_pool() {
-        let pool = HashPool::start(3, 8).unwrap();
-        pool.run(None, |_| output()).await.unwrap();
-        let shared = Arc::downgrade(&pool.shared);
-        drop(pool);
-        until(|| shared.strong_count() == 0).await;
+impl State {
+    fn jobs(&self) -> usize {
+        self.running + self.queue.len()
     }
 }
+
+/// Makes the calling thread give way to those that answer calls, by ten steps of niceness: where both want a core, it gets a
+/// tenth of it (weights of 110 and 1024, sched(7)). So a validation does not wait for a hash, and yet sign-ins never
+/// stand still, as they might at 19, beside whatever else the machine does. The steps go from where the process
+/// stands: an operator may have set that.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    // On Linux this is of the calling thread, not of the process: setpriority(2).
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "password hashing keeps the priority of everything else");
+    }
+}
+
+/// Elsewhere niceness is the whole process's.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
+#[cfg(test)]
+mod tests;

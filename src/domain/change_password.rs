@@ -18,7 +18,7 @@ impl Domain {
         let min_length = self.settings.min_password_length;
         password_policy::check("new_password", &new, &user.email, &user.name, min_length)?;
         let verified = self.try_own_password(caller, user, &current, Action::ChangePassword).await?;
-        let hash = PasswordHash::new(self.passwords.hash(new.into_secret()).await?);
+        let hash = PasswordHash::new(self.passwords.hash(new.into_secret(), caller.client.deadline).await?);
 
         let changed = self.store.tx(async |tx| {
             let user = verified.lock(tx).await?;

@@ -1,6 +1,6 @@
-//! Who is at the other end, as far as the transport can tell.
+//! Who is at the other end, and until when, as far as the transport can tell.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +14,17 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The address that failures count against; absent where it may be everybody's (S12).
     pub throttled_address: Option<IpAddr>,
+    /// When it waits no longer for an answer (S61). It means nothing to whoever reads this back from the database.
+    #[serde(skip)]
+    pub deadline: Option<Instant>,
     user_agent: String,
 }
 
 impl Client {
-    /// A client with this `user-agent` header, which is cut to 512 bytes.
+    /// A client with this `user-agent` header, which is cut to 512 bytes. It waits for as long as it takes.
     pub fn new(address: Option<IpAddr>, throttled_address: Option<IpAddr>, user_agent: &str) -> Self {
         let kept = &user_agent[..user_agent.floor_char_boundary(MAX_USER_AGENT)];
-        Self { address, throttled_address, user_agent: kept.to_owned() }
+        Self { address, throttled_address, deadline: None, user_agent: kept.to_owned() }
     }
 
     /// The address as text; empty where it is not known.

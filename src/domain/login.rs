@@ -15,8 +15,11 @@ impl Domain {
         let tried = Try { deed: failed, address, client };
         let verified = self.try_password(email.normalized(), &password, tried).await?;
         // Before the transaction: nothing is hashed while a connection is held. It can wait for another sign-in.
-        let stronger =
-            if verified.weaker { self.passwords.hash(password.into_secret()).await.ok() } else { None };
+        let stronger = if verified.weaker {
+            self.passwords.hash(password.into_secret(), client.deadline).await.ok()
+        } else {
+            None
+        };
         // That it was refused has to be committed, so within the transaction it is no error.
         let answer = self.store.tx(async |tx| {
             let user = verified.lock(tx).await?;

@@ -1,7 +1,7 @@
 //! Trying a password: the one step that sign-in, change of password, deletion and change of address share, and where
 //! failures are counted (S8–S10).
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -9,7 +9,7 @@ use super::{
     Client, Domain, Error, Result, access::SignedIn, audit::Deed, rate_window::RateWindow, throttle,
 };
 use crate::{
-    crypto::password::{HashError, PasswordHasher, Verdict},
+    crypto::password::{Caller, HashError, PasswordHasher, Verdict},
     store::{
         Store, Tx, password_failures,
         users::{self, Login, User},
@@ -36,8 +36,9 @@ impl Domain {
     /// it is not looked at: `TooManyAttempts`. Where there is no such account, or it has no password, all is done alike, and
     /// nothing matches (S7, S9, S15).
     ///
-    /// A failure is counted before the next try begins, and also when the caller has gone by then (S10); a try that had to
-    /// wait until its caller had gone is not made.
+    /// A failure is counted before the next try begins, and also when the caller has gone by then (S10). A try that had to
+    /// wait until its caller had gone, or that would come too late for it, is not made: then nothing is counted, and
+    /// the answer tells nothing of the password.
     pub(super) async fn try_password(
         &self,
         email: &str,
@@ -46,6 +47,7 @@ impl Domain {
     ) -> Result<Verified> {
         let account = throttle::account(email);
         let mut turns = Vec::new();
+        // In the call itself, which its deadline ends.
         if let Some(window) = address {
             turns.push(self.address_turns.take(window.key).await);
         }
@@ -62,9 +64,10 @@ impl Domain {
             client: client.clone(),
             _turns: turns,
         };
-        let caller = Arc::new(());
+        let presence = Arc::new(());
+        let caller = Caller { deadline: client.deadline, presence: Some(Arc::downgrade(&presence)) };
         // A task of its own goes on when the caller's call is cancelled.
-        let verified = tokio::spawn(attempt.run(Arc::downgrade(&caller))).await;
+        let verified = tokio::spawn(attempt.run(caller)).await;
         verified.map_err(|panic| Error::Internal(Box::new(panic)))?
     }
 
@@ -127,7 +130,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn run(self, caller: Weak<()>) -> Result<Verified> {
+    async fn run(self, caller: Caller) -> Result<Verified> {
         let mut conn = self.store.conn().await?;
         let now = conn.now().await?;
         let failures = password_failures::find(&mut conn, self.account).await?;
@@ -157,9 +160,9 @@ impl Attempt {
     }
 
     /// A stored hash that is not accepted (S6) matches nothing.
-    async fn compare(&self, caller: Weak<()>, login: Option<&Login>) -> Result<Verdict> {
+    async fn compare(&self, caller: Caller, login: Option<&Login>) -> Result<Verdict> {
         let stored = login.and_then(|login| login.password_hash.as_ref()).map(PasswordHash::expose);
-        match self.passwords.verify(self.password.clone().into_secret(), stored, Some(caller)).await {
+        match self.passwords.verify(self.password.clone().into_secret(), stored, caller).await {
             Err(HashError::Unsupported) => {
                 if let Some(Login { id, .. }) = login {
                     tracing::error!(user_id = %id, "the stored password hash of {id} is not accepted");

@@ -1,5 +1,7 @@
 //! Registering: an account and its first session.
 
+use std::time::Instant;
+
 use super::{
     Client, Domain, Error, Issued, Result,
     audit::{Deed, note_refusal},
@@ -47,7 +49,7 @@ impl Domain {
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
     pub async fn create_user(&self, new: NewAccount) -> Result<User> {
-        let hash = self.hash_for(&new).await?;
+        let hash = self.hash_for(&new, None).await?;
         let made = self.store.tx(async |tx| {
             let user = self.insert_account(tx, &new, hash).await?;
             Deed::done(Action::Register).to(user.id).record(tx, &Client::default()).await?;
@@ -60,7 +62,7 @@ impl Domain {
         if !self.settings.registration_open {
             return Err(Error::RegistrationClosed);
         }
-        let hash = self.hash_for(new).await?;
+        let hash = self.hash_for(new, client.deadline).await?;
         let registered = self.store.tx(async |tx| {
             let user = self.insert_account(tx, new, hash).await?;
             self.post_verification(tx, &user).await?;
@@ -74,7 +76,7 @@ impl Domain {
     }
 
     /// The hash of an acceptable password for an address that is free, as far as can be told before the transaction.
-    async fn hash_for(&self, new: &NewAccount) -> Result<PasswordHash> {
+    async fn hash_for(&self, new: &NewAccount, deadline: Option<Instant>) -> Result<PasswordHash> {
         let NewAccount { email, password, name } = new;
         let min_length = self.settings.min_password_length;
         password_policy::check("password", password, email.as_given(), name.as_str(), min_length)?;
@@ -82,7 +84,7 @@ impl Domain {
         if users::find_by_email(&mut self.store.conn().await?, email.normalized()).await?.is_some() {
             return Err(Error::EmailAlreadyRegistered);
         }
-        Ok(PasswordHash::new(self.passwords.hash(password.clone().into_secret()).await?))
+        Ok(PasswordHash::new(self.passwords.hash(password.clone().into_secret(), deadline).await?))
     }
 
     async fn insert_account(&self, tx: &mut Tx, new: &NewAccount, hash: PasswordHash) -> Result<User> {

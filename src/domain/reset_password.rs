@@ -30,7 +30,7 @@ impl Domain {
         let user = note_refusal(user, Action::ResetPassword, client)?;
         let min_length = self.settings.min_password_length;
         password_policy::check("new_password", &new, &user.email, &user.name, min_length)?;
-        let hash = PasswordHash::new(self.passwords.hash(new.into_secret()).await?);
+        let hash = PasswordHash::new(self.passwords.hash(new.into_secret(), client.deadline).await?);
 
         let reset = self.store.tx(async |tx| {
             let (user, _token) = self.take_token(tx, Purpose::ResetPassword, token).await?;

@@ -31,6 +31,7 @@ mod logout;
 mod oauth;
 mod outage;
 mod outbox;
+mod overload;
 mod parity;
 mod pre_hijacking;
 mod profile;

@@ -267,6 +267,8 @@ on_both! {
             request.set_timeout(Duration::from_millis(patience.next().unwrap()));
             let status = server.auth().login(request).await.unwrap_err();
             match status.code() {
+                // Those that were given up are still being hashed: it would come too late, and is not begun.
+                Code::ResourceExhausted if reason(&status) == "OVERLOADED" => {}
                 Code::ResourceExhausted => break status,
                 Code::DeadlineExceeded | Code::Cancelled => {}
                 Code::Unauthenticated => answered += 1,
