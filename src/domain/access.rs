@@ -25,7 +25,7 @@ impl Domain {
     }
 
     /// The same, if it holds for these scopes.
-    pub(super) async fn authenticate_for(
+    pub async fn authenticate_for(
         &self,
         credential: Option<&str>,
         required: &Scopes,

@@ -54,7 +54,7 @@ fn door() -> (Router, Arc<Mutex<Seen>>) {
             answer
         })
     };
-    (routes(&pool, &grpc).unwrap().fallback(door::not_found), seen)
+    (routes(&pool, &grpc, Side::Both).unwrap().fallback(door::not_found), seen)
 }
 
 async fn ask(door: &Router, verb: &str, uri: &str, body: impl Into<Body>) -> Answer {
@@ -78,7 +78,8 @@ fn field(answer: &Answer) -> &str {
 #[test]
 fn every_rpc_has_a_route() {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
-    let methods = pool.services().map(|service| service.methods().count()).sum::<usize>();
+    let ours = pool.services().filter(|service| service.package_name() == "countersign.v1");
+    let methods = ours.map(|service| service.methods().count()).sum::<usize>();
     assert_eq!((bindings(&pool).unwrap().len(), methods), (33, 33));
 }
 
