@@ -20,6 +20,13 @@ from conftest import PATIENCE, ROOT, SCOPES, Server, free_port, new_email, wait_
 
 IDENTITY = ["x-auth-user-id", "x-auth-session-id", "x-auth-key-id", "x-auth-scopes", "x-auth-principal-type"]
 BIN = Path(sys.executable).parent
+# Under docs/gateways/; the first is the one that is named when the gateway is started.
+FILES = {
+    "envoy": ["envoy.yaml"],
+    "nginx": ["nginx.conf"],
+    "traefik": ["traefik.yaml", "traefik-routes.yaml"],
+    "caddy": ["Caddyfile"],
+}
 
 
 class Upstream(http.server.ThreadingHTTPServer):
@@ -57,15 +64,11 @@ class Gateway:
     def __init__(self, name: str, directory: Path, upstream: int, internal: int):
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        file = {"envoy": "envoy.yaml", "nginx": "nginx.conf", "traefik": "traefik.yaml", "caddy": "Caddyfile"}[name]
-        config = (ROOT / "docs/gateways" / file).read_text()
-        for documented, port in {"8080": self.port, "9000": upstream, "50052": internal}.items():
-            config, count = re.subn(rf"\b{documented}\b", str(port), config)
-            assert count, f"{file} does not name port {documented}"
-        self.config = config
-        path = directory / file
-        path.write_text(config)
-        command = getattr(self, name)(path)
+        ports = {"8080": self.port, "9000": upstream, "50052": internal}
+        for file in FILES[name]:
+            config = (ROOT / "docs/gateways" / file).read_text()
+            (directory / file).write_text(re.sub(r"\b(8080|9000|50052)\b", lambda port: str(ports[port[0]]), config))
+        command = getattr(self, name)(directory / FILES[name][0])
         environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
         self.log = directory / "log"
         with self.log.open("wb") as log:
@@ -85,11 +88,9 @@ class Gateway:
         user = "user root;" if os.geteuid() == 0 else ""
         return ["nginx", "-c", path, "-e", "stderr", "-g", f"daemon off; pid {path.parent}/pid; {user}"]
 
-    def traefik(self, _):
-        # As the file says that it is started.
-        arguments = re.search(r"^# +traefik (--.*)$", self.config, re.MULTILINE)[1].split()
-        quiet = ["--global.checknewversion=false", "--global.sendanonymoususage=false"]
-        return [BIN / "traefik", *arguments, *quiet]
+    @staticmethod
+    def traefik(path):
+        return [BIN / "traefik", f"--configfile={path}"]
 
     @staticmethod
     def caddy(path):
