@@ -136,7 +136,11 @@ where
         (None, None) => return Ok(None),
         (Some(value), None) => text(value).and_then(|value| {
             let (scheme, token) = value.split_once(' ').ok_or(Error::InvalidCredential)?;
-            if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Error::InvalidCredential) }
+            if scheme.eq_ignore_ascii_case("bearer") {
+                Ok(token.trim())
+            } else {
+                Err(Error::InvalidCredential)
+            }
         }),
         (None, Some(value)) => text(value).and_then(|key| {
             if key.starts_with(api_key::PREFIX) { Ok(key) } else { Err(Error::InvalidCredential) }

@@ -119,7 +119,9 @@ mod tests {
             ("scope=%ff", "scope"),
         ] {
             let Err(problem) = Asked::read(query) else { panic!("{query}") };
-            let [Violation { field: named, .. }] = problem.violations.as_slice() else { panic!("{problem:?}") };
+            let [Violation { field: named, .. }] = problem.violations.as_slice() else {
+                panic!("{problem:?}")
+            };
             assert_eq!((problem.reason, named.as_str()), (ErrorReason::InvalidField, field), "{query}");
         }
     }

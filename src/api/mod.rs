@@ -104,8 +104,7 @@ pub async fn doors(
         let streams = streams::end_with(stop, streams.into_axum_router());
         let grpc = guard::canonical_errors(calls.clone().merge(streams));
         // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-        let mut all =
-            rest::routes(&pool, &grpc, side)?.merge(side.only(grpc.layer(GrpcWebLayer::new())));
+        let mut all = rest::routes(&pool, &grpc, side)?.merge(side.only(grpc.layer(GrpcWebLayer::new())));
         if side.serves(forward_auth::PATH) {
             all = all.merge(forward_auth::routes(domain.clone()));
         }

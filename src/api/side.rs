@@ -20,8 +20,11 @@ const INTERNAL: [&str; 4] = [
 ];
 
 /// What every listener serves.
-const SHARED: [&str; 3] =
-    ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
+const SHARED: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,9 @@ impl Side {
     /// The services of which anything is served here.
     pub fn services(self, pool: &DescriptorPool) -> impl Iterator<Item = String> {
         let served = move |service: &prost_reflect::ServiceDescriptor| {
-            service.methods().any(|method| self.serves(&format!("/{}/{}", service.full_name(), method.name())))
+            service
+                .methods()
+                .any(|method| self.serves(&format!("/{}/{}", service.full_name(), method.name())))
         };
         pool.services().filter(served).map(|service| service.full_name().to_owned())
     }
@@ -61,7 +66,11 @@ impl Side {
             return grpc;
         }
         grpc.layer(from_fn(move |request: Request, next: Next| async move {
-            if self.serves(request.uri().path()) { next.run(request).await } else { door::not_found(request).await }
+            if self.serves(request.uri().path()) {
+                next.run(request).await
+            } else {
+                door::not_found(request).await
+            }
         }))
     }
 }

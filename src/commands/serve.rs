@@ -54,8 +54,9 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
 
 /// Where it listens, and something to paste.
 fn welcome(config: &Config, address: SocketAddr, internal: Option<SocketAddr>) -> String {
-    let internal = internal
-        .map_or_else(String::new, |internal| format!("  internal    http://{internal} (for services and gateways)\n"));
+    let internal = internal.map_or_else(String::new, |internal| {
+        format!("  internal    http://{internal} (for services and gateways)\n")
+    });
     let key = app::generated_master_key(config).map_or_else(String::new, |path| {
         format!("  master key  {} (back it up with the database)\n", path.display())
     });

@@ -361,7 +361,9 @@ impl Config {
         let (listen, internal) = (self.server.listen, self.server.internal_listen);
         let overlap = internal.is_some_and(|internal| {
             let everywhere = internal.ip().is_unspecified() || listen.ip().is_unspecified();
-            internal.port() == listen.port() && listen.port() != 0 && (internal.ip() == listen.ip() || everywhere)
+            internal.port() == listen.port()
+                && listen.port() != 0
+                && (internal.ip() == listen.ip() || everywhere)
         });
         r.check(
             &["server.internal_listen", "server.listen"],

@@ -117,7 +117,8 @@ async fn by_http(server: &Server, headers: &[(&str, &str)], query: &str) -> Verd
 }
 
 async fn check(server: &Server, method: Method, headers: &[(&str, &str)], query: &str) -> Response<Bytes> {
-    let mut request = Request::builder().method(method).uri(server.url(&format!("/api/v1/auth/check{query}")));
+    let mut request =
+        Request::builder().method(method).uri(server.url(&format!("/api/v1/auth/check{query}")));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

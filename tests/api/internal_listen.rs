@@ -34,7 +34,8 @@ fn at_internal(server: &mut Server) {
 /// Whether the answer says that there is no such RPC, or nothing at this path.
 fn is_nothing(answer: &Answer) -> bool {
     let Err(failure) = &answer.result else { return false };
-    failure.reason == "NOT_FOUND" && failure.code.map_or(answer.http == 404, |code| code == Code::Unimplemented)
+    failure.reason == "NOT_FOUND"
+        && failure.code.map_or(answer.http == 404, |code| code == Code::Unimplemented)
 }
 
 /// The names of the RPCs that there are not, door by door.
