@@ -12,9 +12,10 @@ use super::{door, forward_auth};
 
 /// What the internal listener alone serves when there is one: paths, and the beginnings of paths, up to a slash. With an RPC
 /// goes its REST form.
-const INTERNAL: [&str; 4] = [
+const INTERNAL: [&str; 5] = [
     "/countersign.v1.AuthService/ValidateCredential",
     "/countersign.v1.AuthService/BatchValidateCredentials",
+    "/countersign.v1.AuthService/WatchRevocations",
     "/envoy.service.auth.v3.Authorization/",
     forward_auth::PATH,
 ];

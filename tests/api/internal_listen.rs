@@ -20,6 +20,7 @@ use crate::{
 /// What moves.
 const INTERNAL: [&str; 2] = ["ValidateCredential", "BatchValidateCredentials"];
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+const WATCH: &str = "/countersign.v1.AuthService/WatchRevocations";
 const FORWARD: &str = "/api/v1/auth/check";
 
 async fn start(kind: Kind) -> Server {
@@ -64,7 +65,9 @@ async fn each_listener_serves_its_own_through_every_door(kind: Kind) {
         assert_eq!(missing(&server, door).await, internal, "{door:?}, at the public port");
     }
     for door in GRPC_DOORS {
-        assert!(is_nothing(&server.frames(door, CHECK, &[], frame(b"")).await), "{door:?}");
+        for path in [CHECK, WATCH] {
+            assert!(is_nothing(&server.frames(door, path, &[], frame(b"")).await), "{door:?}: {path}");
+        }
     }
     for method in [Method::GET, Method::POST] {
         assert!(is_nothing(&server.exchange(Door::Rest, method, FORWARD, &[], "").await));
@@ -79,6 +82,8 @@ async fn each_listener_serves_its_own_through_every_door(kind: Kind) {
     }
     for door in GRPC_DOORS {
         assert!(server.frames(door, CHECK, &[], frame(b"")).await.result.is_ok(), "{door:?}");
+        let watch = server.frames(door, WATCH, &[], frame(b"")).await;
+        watch.expect("MISSING_CREDENTIAL", &format!("{door:?}"));
     }
     server.exchange(Door::Rest, Method::GET, FORWARD, &[], "").await.expect("MISSING_CREDENTIAL", "forward-auth");
 }

@@ -79,7 +79,11 @@ fn field(answer: &Answer) -> &str {
 fn every_rpc_has_a_route() {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
     let ours = pool.services().filter(|service| service.package_name() == "countersign.v1");
-    let methods = ours.map(|service| service.methods().count()).sum::<usize>();
+    // HTTP with JSON has no streams.
+    let unary = |service: prost_reflect::ServiceDescriptor| {
+        service.methods().filter(|method| !method.is_server_streaming()).count()
+    };
+    let methods = ours.map(unary).sum::<usize>();
     assert_eq!((bindings(&pool).unwrap().len(), methods), (33, 33));
 }
 
