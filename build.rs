@@ -3,11 +3,12 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "countersign/v1/auth_service.proto",
     "countersign/v1/errors.proto",
     "countersign/v1/key_service.proto",
     "countersign/v1/resources.proto",
+    "envoy/service/auth/v3/external_auth.proto",
 ];
 
 /// Messages with a password, a token or a key's secret in them. `src/api/pb.rs` prints them without (S57).
@@ -31,6 +32,10 @@ const SECRET: [&str; 17] = [
     "VerifyEmailRequest",
 ];
 
+/// The same of Envoy's protos: the headers of somebody's request.
+const SECRET_OF_ENVOY: [&str; 2] =
+    [".envoy.config.core.v3.HeaderValue", ".envoy.service.auth.v3.AttributeContext.HttpRequest"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=migrations");
@@ -43,6 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .codec_path("crate::api::codec::Codec")
         .skip_debug(SECRET.map(|message| format!(".countersign.v1.{message}")))
+        .skip_debug(SECRET_OF_ENVOY)
+        .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

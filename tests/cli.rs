@@ -337,11 +337,27 @@ fn a_person_is_told_where_it_listens_and_what_to_try() {
 }
 
 #[test]
+fn where_it_listens_for_services_is_told_with_the_rest() {
+    let place = Place::empty()
+        .set("COUNTERSIGN_TELEMETRY__LOG_FORMAT", "text")
+        .set("COUNTERSIGN_SERVER__INTERNAL_LISTEN", "127.0.0.1:0");
+    let mut service = place.start();
+    let logged = service.line_with("listening on 127.0.0.1:");
+    let (_, internal) = logged.split_once(", and for services on ").unwrap();
+    let internal = internal.split(' ').next().unwrap();
+    let stdout = BufReader::new(service.child.stdout.take().unwrap());
+    let told = stdout.lines().map(Result::unwrap).find(|line| line.contains("internal")).unwrap();
+    assert!(told.contains(&format!("http://{internal} ")), "{told}, {internal}");
+}
+
+#[test]
 fn a_port_in_use_is_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = Place::empty().run(&["serve", "--listen", &address]);
     ran.expect_complaint(69, &["server.listen", &address]);
+    let place = Place::empty().set("COUNTERSIGN_SERVER__INTERNAL_LISTEN", &address);
+    place.run(&["serve"]).expect_complaint(69, &["server.internal_listen", &address]);
 }
 
 #[test]

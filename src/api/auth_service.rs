@@ -327,7 +327,7 @@ impl AuthService for Auth {
         &self,
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Answer<Self::WatchRevocationsStream> {
-        let credential = caller::credential(&request)?;
+        let credential = caller::presented(&request)?;
         self.domain.authorize_watch(credential).await?;
         let place = Arc::clone(&self.watchers).try_acquire_owned();
         let place = place.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;

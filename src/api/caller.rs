@@ -10,7 +10,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{
+    Request,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 use super::{guard::Deadline, server::Peer};
 use crate::{
@@ -49,12 +52,12 @@ impl Callers {
 
     /// The user whose access token is presented.
     pub async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
-        self.domain.authenticate_user(credential(request)?, self.client(request)).await
+        self.domain.authenticate_user(presented(request)?, self.client(request)).await
     }
 
     /// Whoever presents an access token or an API key.
     pub async fn any<T>(&self, request: &Request<T>) -> Result<Principal> {
-        self.domain.authenticate(credential(request)?).await
+        self.domain.authenticate(presented(request)?).await
     }
 }
 
@@ -117,21 +120,40 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
-/// The credential that a request presents, if any. Two are an error, never a choice.
-pub fn credential<T>(request: &Request<T>) -> Result<Option<&str>> {
+/// The credential that a call presents, if any.
+pub fn presented<T>(request: &Request<T>) -> Result<Option<&str>> {
     let metadata = request.metadata();
-    let presented = |name: &str| metadata.get_all(name).iter().count();
-    if presented("authorization") + presented("x-api-key") > 1 {
-        return Err(Error::field("authorization", Invalid::new("present one credential, not two")));
-    }
-    if let Some(key) = metadata.get("x-api-key") {
-        let key = key.to_str().ok().filter(|key| key.starts_with(api_key::PREFIX));
-        return key.map(Some).ok_or(Error::InvalidCredential);
-    }
-    let Some(authorization) = metadata.get("authorization") else { return Ok(None) };
-    let (scheme, token) =
-        authorization.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Error::InvalidCredential)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(Error::InvalidCredential) }
+    credential(|name| metadata.get_all(name).iter().map(MetadataValue::as_encoded_bytes))
+}
+
+/// The credential among headers, if any; `values` are those of a header by its lower-case name. Two are an error, never a
+/// choice.
+pub fn credential<'a, V>(values: impl Fn(&'static str) -> V) -> Result<Option<&'a str>>
+where
+    V: Iterator<Item = &'a [u8]>,
+{
+    let (mut authorization, mut api_key) = (values("authorization"), values("x-api-key"));
+    let text = |value| str::from_utf8(value).map_err(|_| Error::InvalidCredential);
+    let credential = match (authorization.next(), api_key.next()) {
+        (None, None) => return Ok(None),
+        (Some(value), None) => text(value).and_then(|value| {
+            let (scheme, token) = value.split_once(' ').ok_or(Error::InvalidCredential)?;
+            if scheme.eq_ignore_ascii_case("bearer") {
+                Ok(token.trim())
+            } else {
+                Err(Error::InvalidCredential)
+            }
+        }),
+        (None, Some(value)) => text(value).and_then(|key| {
+            if key.starts_with(api_key::PREFIX) { Ok(key) } else { Err(Error::InvalidCredential) }
+        }),
+        (Some(_), Some(_)) => Err(two()),
+    };
+    if authorization.next().or(api_key.next()).is_some() { Err(two()) } else { credential.map(Some) }
+}
+
+fn two() -> Error {
+    Error::field("authorization", Invalid::new("present one credential, not two"))
 }
 
 #[cfg(test)]
@@ -148,6 +170,7 @@ mod tests {
 
     #[test]
     fn one_credential_in_either_header() {
+        let credential = presented::<()>;
         assert!(matches!(credential(&request(&[])), Ok(None)));
         assert!(matches!(credential(&request(&[("authorization", "Bearer t")])), Ok(Some("t"))));
         assert!(matches!(credential(&request(&[("authorization", "bearer ak_1")])), Ok(Some("ak_1"))));
@@ -163,6 +186,11 @@ mod tests {
             [("x-api-key", "ak_1"), ("x-api-key", "ak_1")],
         ] {
             assert!(matches!(credential(&request(&headers)), Err(Error::InvalidField { .. })), "{headers:?}");
+        }
+        // Where a client's headers arrive as they are.
+        for value in [&b"Bearer t\xff"[..], b"\xff", b""] {
+            let values = |name| (name == "authorization").then_some(value).into_iter();
+            assert!(matches!(super::credential(values), Err(Error::InvalidCredential)), "{value:?}");
         }
     }
 

@@ -18,11 +18,15 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 
-use super::{Auth, AuthServiceServer, KeyServiceServer, Keys};
+use super::{Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer, Keys};
 
 /// The whole, and each service by its name.
-const SERVICES: [&str; 3] =
-    ["", <AuthServiceServer<Auth> as NamedService>::NAME, <KeyServiceServer<Keys> as NamedService>::NAME];
+const SERVICES: [&str; 4] = [
+    "",
+    <AuthServiceServer<Auth> as NamedService>::NAME,
+    <AuthorizationServer<ExtAuthz> as NamedService>::NAME,
+    <KeyServiceServer<Keys> as NamedService>::NAME,
+];
 
 /// How long [`check`] waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,4 +1,5 @@
-//! The doors: gRPC, gRPC-web and REST on one port, answered by one set of handlers.
+//! The doors: gRPC, gRPC-web and REST on one port, answered by one set of handlers; or on two, when `server.internal_listen`
+//! takes what services ask off the public one.
 //!
 //! Owns the protos, the routes, the limits and how errors look. Knows no rules: a handler converts in, authorises, calls
 //! `domain` and converts out. Nothing outside this room knows tonic, prost, axum or HTTP.
@@ -8,7 +9,10 @@ mod caller;
 pub mod codec;
 mod convert;
 mod door;
+mod ext_authz;
 mod fault;
+mod forward_auth;
+mod gateway;
 mod guard;
 pub mod health;
 mod key_service;
@@ -17,6 +21,7 @@ mod pages;
 pub mod pb;
 mod rest;
 pub mod server;
+mod side;
 pub mod status;
 mod streams;
 mod watch_revocations;
@@ -33,16 +38,24 @@ use tonic_web::GrpcWebLayer;
 use self::{
     auth_service::Auth,
     caller::{Callers, TrustedProxies},
+    ext_authz::ExtAuthz,
     key_service::Keys,
-    pb::{auth_service_server::AuthServiceServer, key_service_server::KeyServiceServer},
+    pb::{
+        auth_service_server::AuthServiceServer,
+        envoy::service::auth::v3::authorization_server::AuthorizationServer,
+        key_service_server::KeyServiceServer,
+    },
     server::Limits,
+    side::Side,
 };
 use crate::{config::Server, domain::Domain};
 
 /// All doors.
 pub struct Doors {
-    /// Answers every request.
+    /// Answers every request, or all but those that the internal one answers.
     pub router: Router,
+    /// Answers what comes to `server.internal_listen`, when that is set.
+    pub internal: Option<Router>,
     /// What a connection to them may take.
     pub limits: Limits,
 }
@@ -65,32 +78,58 @@ pub async fn doors(
     ready: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
-    let limits = Limits::default();
+    let listeners = 1 + u64::from(config.internal_listen.is_some());
+    let limits = Limits { listeners, ..Limits::default() };
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
     let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
     let auth = Auth::new(domain.clone(), callers.clone(), stop.clone());
     let keys = Keys::new(domain.clone(), callers);
+    let envoy = ExtAuthz::new(domain.clone());
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let calls = Routes::from(Router::new())
         .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
-        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes));
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(limits.max_message_bytes))
+        .into_axum_router();
     let health = health::service(ready).await.max_decoding_message_size(MAX_NAME_BYTES);
-    let mut streams = Routes::from(Router::new()).add_service(health);
-    if config.reflection {
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
-        streams = streams
-            .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_NAME_BYTES))
-            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_NAME_BYTES));
+    let app = |side: Side| -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
+        let mut streams = Routes::from(Router::new()).add_service(health.clone());
+        if config.reflection {
+            streams = streams
+                .add_service(reflection(side, &pool).build_v1()?.max_decoding_message_size(MAX_NAME_BYTES))
+                .add_service(
+                    reflection(side, &pool).build_v1alpha()?.max_decoding_message_size(MAX_NAME_BYTES),
+                );
+        }
+        let streams = streams::end_with(stop, streams.into_axum_router());
+        let grpc = guard::canonical_errors(calls.clone().merge(streams));
+        // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
+        let mut all = rest::routes(&pool, &grpc, side)?.merge(side.only(grpc.layer(GrpcWebLayer::new())));
+        if side.serves(forward_auth::PATH) {
+            all = all.merge(forward_auth::routes(domain.clone()));
+        }
+        if pages && side != Side::Internal {
+            all = all.merge(pages::routes());
+        }
+        // Services and gateways are no pages of a browser.
+        let cors_origins = if side == Side::Internal { &[][..] } else { &config.cors_origins };
+        Ok(guard::guard(all.fallback(door::not_found), cors_origins, &limits))
+    };
+    let (router, internal) = match config.internal_listen {
+        None => (app(Side::Both)?, None),
+        Some(_) => (app(Side::Public)?, Some(app(Side::Internal)?)),
+    };
+    Ok(Doors { router, internal, limits })
+}
+
+/// Tells of the services that this side serves.
+fn reflection(side: Side, pool: &DescriptorPool) -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    if side == Side::Both {
+        return builder;
     }
-    let streams = streams::end_with(stop, streams.into_axum_router());
-    let grpc = guard::canonical_errors(calls.into_axum_router().merge(streams));
-    // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-    let calls = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new()));
-    let all = if pages { calls.merge(pages::routes()) } else { calls };
-    let app = all.fallback(door::not_found);
-    Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits })
+    let services = side.services(pool).chain(["grpc.health.v1.Health".to_owned()]);
+    services.fold(builder, tonic_reflection::server::Builder::with_service_name)
 }

@@ -3,6 +3,38 @@
 
 tonic::include_proto!("countersign.v1");
 
+/// What Envoy asks, by the path of its packages.
+pub mod envoy {
+    /// `envoy.config`
+    pub mod config {
+        /// `envoy.config.core`
+        pub mod core {
+            /// `envoy.config.core.v3`
+            pub mod v3 {
+                tonic::include_proto!("envoy.config.core.v3");
+            }
+        }
+    }
+    /// `envoy.service`
+    pub mod service {
+        /// `envoy.service.auth`
+        pub mod auth {
+            /// `envoy.service.auth.v3`
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.auth.v3");
+            }
+        }
+    }
+    /// `envoy.type`
+    pub mod r#type {
+        /// `envoy.type.v3`
+        pub mod v3 {
+            tonic::include_proto!("envoy.r#type.v3");
+        }
+    }
+}
+use envoy::{config::core::v3::HeaderValue, service::auth::v3::attribute_context::HttpRequest};
+
 /// The encoded `FileDescriptorSet` of all protos, with their annotations and comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
@@ -26,6 +58,7 @@ redacted! {
     ChangePasswordRequest CompleteLinkRequest CompleteOAuthRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest
     RefreshRequest RegisterRequest RequestEmailChangeRequest ResetPasswordRequest RotateKeyResponse StartOAuthResponse TokenResponse
     ValidateCredentialRequest VerifyEmailRequest
+    HeaderValue HttpRequest
 }
 
 #[cfg(test)]
@@ -33,7 +66,7 @@ mod tests {
     use std::fmt::Debug;
 
     use prost::Message;
-    use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Value};
+    use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, Value};
 
     use super::*;
 
@@ -44,6 +77,9 @@ mod tests {
     }
 
     fn is_secret(field: &FieldDescriptor) -> bool {
+        if !matches!(field.kind(), Kind::String) {
+            return false;
+        }
         let name = field.name();
         // A page token is an id.
         ["token", "code", "state"].contains(&name)
@@ -69,6 +105,12 @@ mod tests {
             assert!(printed.contains("[REDACTED]") && !printed.contains(CANARY), "{printed}");
         }
         let inner = ValidateCredentialRequest { credential: CANARY.to_owned(), required_scopes: Vec::new() };
+        let header = HeaderValue { key: "x-api-key".into(), value: CANARY.into(), raw_value: CANARY.into() };
+        let headers = [("x-api-key".to_owned(), CANARY.into())].into();
+        let http = HttpRequest { headers, header_map: None };
+        for printed in [format!("{header:?}"), format!("{http:?}")] {
+            assert!(printed.contains("[REDACTED]") && !printed.contains(CANARY), "{printed}");
+        }
         let batch = format!("{:?}", BatchValidateCredentialsRequest { requests: vec![inner] });
         assert!(batch.contains("[REDACTED]") && !batch.contains(CANARY), "{batch}");
     }

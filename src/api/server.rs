@@ -52,6 +52,8 @@ pub struct Limits {
     /// Connections at once. Services and proxies send many calls over few of these, so it is far above need, and
     /// so many idle ones still fit a small container's memory.
     pub max_connections: usize,
+    /// How many listeners share the process's file descriptors.
+    pub listeners: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +69,7 @@ impl Default for Limits {
             keep_alive_timeout: Duration::from_secs(10),
             max_connection_age: Duration::from_mins(10),
             max_connections: 10_000,
+            listeners: 1,
         }
     }
 }
@@ -80,7 +83,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> usize {
-    let room = room(limits.max_connections);
+    let room = room(&limits);
     let server = Arc::new(Server { http: http(&limits), app, limits, stop: CancellationToken::new() });
     let mut shutdown = pin!(shutdown);
     let mut open = JoinSet::new();
@@ -124,12 +127,13 @@ pub async fn serve(
 
 /// How many connections there is room for: each is a file descriptor, and the database needs some too. The soft limit is
 /// raised as far as it may be: it is 1024 nearly everywhere, for the sake of programs that call `select`.
-fn room(wanted: usize) -> usize {
+fn room(limits: &Limits) -> usize {
+    let wanted = limits.max_connections;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised =
         current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     let files = if raised { maximum } else { current };
-    let files = files.and_then(|files| usize::try_from(files).ok());
+    let files = files.and_then(|files| usize::try_from(files / limits.listeners).ok());
     let room = files.map_or(wanted, |files| wanted.min(files / 4 * 3));
     if room < wanted {
         tracing::warn!(connections = room, "the limit of open files leaves room for few connections");

@@ -252,9 +252,19 @@ impl From<Problem> for Status {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (_, status) = row(self.reason);
+impl Problem {
+    /// Its gRPC code.
+    pub fn code(&self) -> Code {
+        row(self.reason).0
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> StatusCode {
+        row(self.reason).1
+    }
+
+    /// The RFC 9457 problem, answered with `status`: its own, unless who asks cannot take that.
+    pub fn into_http(self, status: StatusCode) -> axum::http::Response<String> {
         let reason = wire_name(self.reason);
         let mut body = json!({
             "type": format!("urn:countersign:error:{reason}"),
@@ -271,7 +281,8 @@ impl IntoResponse for Problem {
         if let Some(delay) = self.retry_after {
             body["retry_after"] = delay.as_secs_f64().into();
         }
-        let mut response = (status, body.to_string()).into_response();
+        let mut response = axum::http::Response::new(body.to_string());
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(delay) = self.retry_after {
@@ -282,6 +293,13 @@ impl IntoResponse for Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge(self.reason)));
         }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        self.into_http(status).map(Body::from)
     }
 }
 

@@ -27,9 +27,10 @@ use crate::{
 use lock_file::LockFile;
 pub use mail::mailer;
 
-/// A service that is ready to run. Its port is bound, so that its address is known and calls may already queue.
+/// A service that is ready to run. Its ports are bound, so that its addresses are known and calls may already queue.
 pub struct App {
     listener: TcpListener,
+    internal_listener: Option<TcpListener>,
     doors: Doors,
     ready: watch::Sender<bool>,
     domain: Arc<Domain>,
@@ -59,9 +60,11 @@ pub enum StartError {
         /// What it said, or did not.
         cause: String,
     },
-    /// The port cannot be bound.
-    #[error("server.listen: cannot listen on {address}: {cause}")]
+    /// A port cannot be bound.
+    #[error("{key}: cannot listen on {address}: {cause}")]
     Listen {
+        /// The configuration key.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -102,9 +105,11 @@ impl From<LoadError> for StartError {
 impl App {
     /// Opens everything that the service needs, and binds its port.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let address = config.server.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })?;
+        let listener = listen("server.listen", config.server.listen).await?;
+        let internal_listener = match config.server.internal_listen {
+            Some(address) => Some(listen("server.internal_listen", address).await?),
+            None => None,
+        };
         // What is wrong with mail is told before a database is made.
         let mailer = mailer(config)?;
         let store = connect(config, clock.clone()).await?;
@@ -121,7 +126,17 @@ impl App {
             .await
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
-        Ok(Self { listener, doors, ready, domain, draining, drain_delay, drain_timeout, _lock: lock })
+        Ok(Self {
+            listener,
+            internal_listener,
+            doors,
+            ready,
+            domain,
+            draining,
+            drain_delay,
+            drain_timeout,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -129,25 +144,49 @@ impl App {
         self.listener.local_addr()
     }
 
+    /// Where it listens for services and gateways, when that is apart.
+    pub fn internal_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.internal_listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until `shutdown` resolves, then drains: first it is known to be going away, after `server.drain_delay` it
     /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, doors, ready, domain, draining, drain_delay, drain_timeout, _lock } = self;
-        let Doors { router, limits } = doors;
+        let Self {
+            listener,
+            internal_listener,
+            doors,
+            ready,
+            domain,
+            draining,
+            drain_delay,
+            drain_timeout,
+            _lock,
+        } = self;
+        let Doors { router, internal, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let follow = tokio::spawn(worker::follow_changes(domain.clone(), stopped.clone()));
         let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
         let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
-        let goodbye = async move {
+        let goodbye = async {
             shutdown.await;
             tracing::info!("draining");
             stopping.cancel();
             tokio::time::sleep(drain_delay).await;
             draining.cancel();
         };
-        let cut = serve(listener, router, limits, goodbye, drain_timeout).await;
+        let serve_until_then =
+            |listener, router| serve(listener, router, limits, draining.cancelled(), drain_timeout);
+        let internal = async {
+            match internal_listener.zip(internal) {
+                Some((listener, router)) => serve_until_then(listener, router).await,
+                None => 0,
+            }
+        };
+        let ((), cut, cut_internal) = tokio::join!(goodbye, serve_until_then(listener, router), internal);
+        let cut = cut + cut_internal;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");
         }
@@ -155,6 +194,10 @@ impl App {
         // A panic in any of them was logged when it happened.
         let _ = tokio::join!(follow, readiness, post, sweep, house);
     }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { key, address, cause })
 }
 
 /// Opens the database that the configuration names.

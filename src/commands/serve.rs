@@ -34,12 +34,18 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
         }
     });
     let app = App::build(config, Clock::System).await?;
-    let address = app.address()?;
+    let (address, internal) = (app.address()?, app.internal_address()?);
     started.cancel();
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on {address}");
+    let version = env!("CARGO_PKG_VERSION");
+    match internal {
+        None => tracing::info!(%address, version, "listening on {address}"),
+        Some(internal) => {
+            tracing::info!(%address, internal_address = %internal, version, "listening on {address}, and for services on {internal}");
+        }
+    }
     if config.telemetry.log_format == LogFormat::Text {
         // A courtesy: nobody reads it where standard output is closed.
-        let _ = print(&welcome(config, address));
+        let _ = print(&welcome(config, address, internal));
     }
     app.run_until(stop.cancelled()).await;
     tracing::info!("stopped");
@@ -47,7 +53,10 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
 }
 
 /// Where it listens, and something to paste.
-fn welcome(config: &Config, address: SocketAddr) -> String {
+fn welcome(config: &Config, address: SocketAddr, internal: Option<SocketAddr>) -> String {
+    let internal = internal.map_or_else(String::new, |internal| {
+        format!("  internal    http://{internal} (for services and gateways)\n")
+    });
     let key = app::generated_master_key(config).map_or_else(String::new, |path| {
         format!("  master key  {} (back it up with the database)\n", path.display())
     });
@@ -55,7 +64,7 @@ fn welcome(config: &Config, address: SocketAddr) -> String {
         r#"
 Countersign {version}
   listening   http://{address} (gRPC, gRPC-web and REST)
-  openapi     http://{address}/openapi.json
+{internal}  openapi     http://{address}/openapi.json
 {key}
 Try it in another terminal:
 

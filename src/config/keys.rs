@@ -49,6 +49,7 @@ pub(super) enum Default {
 #[rustfmt::skip] // A table is read by its columns.
 pub(super) const KEYS: &[Key] = &[
     Key { name: "server.listen", form: Text, default: Is("127.0.0.1:50051") },
+    Key { name: "server.internal_listen", form: Text, default: Unset },
     Key { name: "server.public_url", form: Text, default: Is("http://127.0.0.1:50051") },
     Key { name: "server.cors_origins", form: List, default: Is("") },
     Key { name: "server.trusted_proxies", form: List, default: Is("") },

@@ -61,6 +61,8 @@ pub struct Config {
 pub struct Server {
     /// Where gRPC, gRPC-web and REST are served.
     pub listen: SocketAddr,
+    /// Where what services ask is served, and nothing else; when set, it is not served at `listen`.
+    pub internal_listen: Option<SocketAddr>,
     /// The issuer, and the beginning of links; without a slash at the end.
     pub public_url: String,
     /// Origins whose pages may call, each exactly as a browser sends it.
@@ -273,6 +275,7 @@ impl Config {
         let config = Self {
             server: Server {
                 listen: r.get("server.listen", parse::address),
+                internal_listen: r.optional("server.internal_listen", parse::address),
                 public_url: r.get("server.public_url", parse::base_url),
                 cors_origins: r.list("server.cors_origins", parse::origin),
                 trusted_proxies: r.list("server.trusted_proxies", parse::network),
@@ -355,12 +358,24 @@ impl Config {
             "required with PostgreSQL: make one with `openssl rand -base64 32`",
         );
         let (mail, throttle) = (&self.mail, &self.throttle);
-        let laptop = self.server.listen.ip().is_loopback();
+        let (listen, internal) = (self.server.listen, self.server.internal_listen);
+        let overlap = internal.is_some_and(|internal| {
+            let everywhere = internal.ip().is_unspecified() || listen.ip().is_unspecified();
+            internal.port() == listen.port()
+                && listen.port() != 0
+                && (internal.ip() == listen.ip() || everywhere)
+        });
         r.check(
-            &["mail.transport", "server.listen"],
+            &["server.internal_listen", "server.listen"],
+            !overlap,
+            "must have another port than server.listen: what it serves is taken off that one",
+        );
+        let laptop = listen.ip().is_loopback() && internal.is_none_or(|internal| internal.ip().is_loopback());
+        r.check(
+            &["mail.transport", "server.listen", "server.internal_listen"],
             mail.transport != MailTransport::Log || laptop,
-            "log prints the links of mails to standard output, so it is refused unless server.listen is a loopback address: \
-             choose smtp or file",
+            "log prints the links of mails to standard output, so it is refused unless server.listen, and \
+             server.internal_listen if it is set, are loopback addresses: choose smtp or file",
         );
         let smtp = mail.transport == MailTransport::Smtp;
         r.check(

@@ -190,7 +190,10 @@ mod tests {
         // That it has expired is for the caller to say, each time that it is used.
         for time in [now(), claims.expire_time] {
             let kid = Arc::clone(&ring.signer(now()).unwrap().kid);
-            assert_eq!(verify(&ring, &parties(), &token, time), Some(Verified { claims: claims.clone(), kid }));
+            assert_eq!(
+                verify(&ring, &parties(), &token, time),
+                Some(Verified { claims: claims.clone(), kid })
+            );
         }
         // The documented footer, and no personal data.
         assert!(token.len() < 700, "{}", token.len());

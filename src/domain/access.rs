@@ -25,11 +25,7 @@ impl Domain {
     }
 
     /// The same, if it holds for these scopes.
-    pub(super) async fn authenticate_for(
-        &self,
-        credential: Option<&str>,
-        required: &Scopes,
-    ) -> Result<Principal> {
+    pub async fn authenticate_for(&self, credential: Option<&str>, required: &Scopes) -> Result<Principal> {
         let credential = credential.ok_or(Error::MissingCredential)?;
         let answer = self.validate(credential, required).await?;
         match answer.status {

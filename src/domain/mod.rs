@@ -174,5 +174,4 @@ impl Domain {
     pub fn dummy_hashes(&self) -> u64 {
         self.passwords.dummy_runs()
     }
-
 }

@@ -22,6 +22,8 @@ mod doors;
 mod ends;
 mod enumeration;
 mod events;
+mod gateways;
+mod internal_listen;
 mod key_changes;
 mod key_pages;
 mod key_usage;

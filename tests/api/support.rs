@@ -44,6 +44,8 @@ pub struct Server {
     pub database: Database,
     pub clock: Clock,
     pub address: SocketAddr,
+    /// With `server.internal_listen`.
+    pub internal_address: Option<SocketAddr>,
     pub mailbox: Mailbox,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -131,13 +133,14 @@ impl Setup {
 
     pub async fn start(self) -> Server {
         let app = App::build(&self.config(), self.clock.clone()).await.expect("the service starts");
-        let address = app.address().unwrap();
+        let (address, internal_address) = (app.address().unwrap(), app.internal_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(app.run_until(async move {
             let _ = stopped.await;
         }));
         let mailbox = Mailbox::default();
-        Server { database: self.database, clock: self.clock, address, mailbox, stop: Some(stop), task }
+        let (database, clock) = (self.database, self.clock);
+        Server { database, clock, address, internal_address, mailbox, stop: Some(stop), task }
     }
 }
 

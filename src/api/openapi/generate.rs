@@ -1,11 +1,15 @@
-//! Makes the OpenAPI document: an operation for each annotated RPC, described by the comments of the protos.
+//! Makes the OpenAPI document: an operation for each annotated RPC, described by the comments of the protos, and the one
+//! that is no RPC, which `forward_auth.json` describes.
 
 use axum::http::Method;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, Comment};
-use crate::api::rest::{Binding, bindings};
+use crate::api::{
+    forward_auth,
+    rest::{Binding, bindings},
+};
 
 /// Who may call what: security schemes, any of which will do; `none` is a call without a credential.
 pub(super) const CALLERS: [(&str, &str); 4] = [
@@ -37,6 +41,10 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
         let verb = binding.verb.as_str().to_lowercase();
         paths.entry(&binding.path).or_insert_with(|| json!({}))[verb] = operation(&binding);
     }
+    paths.insert(
+        forward_auth::PATH.to_owned(),
+        serde_json::from_str(include_str!("forward_auth.json")).expect("JSON"),
+    );
     let tags = pool.services().filter(|service| service.package_name() == "countersign.v1");
     json!({
         "openapi": "3.1.0",

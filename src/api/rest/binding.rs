@@ -42,6 +42,11 @@ impl Binding {
         unary.then_some(Self { verb, path, has_body, method: method.clone() })
     }
 
+    /// The RPC's path: `/package.Service/Method`.
+    pub(in crate::api) fn rpc(&self) -> String {
+        format!("/{}/{}", self.method.parent_service().full_name(), self.method.name())
+    }
+
     /// The names of the fields in the path.
     pub(in crate::api) fn path_fields(&self) -> impl Iterator<Item = &str> {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())

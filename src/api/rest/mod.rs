@@ -5,7 +5,7 @@
 mod binding;
 mod dynamic;
 mod json;
-mod query;
+pub(super) mod query;
 #[cfg(test)]
 mod tests;
 
@@ -29,10 +29,13 @@ use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
     openapi,
     pb::ErrorReason,
+    side::Side,
     status::{Problem, Violation},
 };
 
 pub(super) use self::binding::{Binding, bindings};
+
+const DOCUMENT: &str = "/openapi.json";
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
@@ -55,13 +58,21 @@ const NOT_METADATA: [header::HeaderName; 15] = [
     header::UPGRADE,
 ];
 
-/// The REST door to `grpc`, and `/openapi.json`. Every RPC of `pool` that has an annotation has a route.
+/// The REST door to `grpc`, and `/openapi.json`: what of it `side` serves. Every RPC of `pool` that has an annotation has a
+/// route.
 ///
 /// # Errors
 /// When a route cannot be made of an annotation: a fault of the protos.
-pub fn routes(pool: &DescriptorPool, grpc: &Router) -> Result<Router, Box<dyn Error + Send + Sync>> {
-    let mut router = Router::new().route("/openapi.json", get(async || (JSON, openapi::DOCUMENT)));
-    for binding in bindings(pool)? {
+pub fn routes(
+    pool: &DescriptorPool,
+    grpc: &Router,
+    side: Side,
+) -> Result<Router, Box<dyn Error + Send + Sync>> {
+    let mut router = Router::new();
+    if side.serves(DOCUMENT) {
+        router = router.route(DOCUMENT, get(async || (JSON, openapi::DOCUMENT)));
+    }
+    for binding in bindings(pool)?.into_iter().filter(|binding| side.serves(&binding.rpc())) {
         let filter = MethodFilter::try_from(binding.verb.clone())?;
         let path = binding.path.clone();
         let route = Arc::new(Route::new(binding, grpc.clone())?);
@@ -87,7 +98,7 @@ impl Route {
         let field = |name| input.get_field_by_name(name).ok_or_else(|| Unbound::from(method));
         Ok(Self {
             grpc,
-            rpc: format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?,
+            rpc: binding.rpc().parse()?,
             path_fields: binding.path_fields().map(field).collect::<Result<_, _>>()?,
             mask: binding.mask(),
             output: method.output(),
@@ -176,7 +187,8 @@ fn mask_of(field: &FieldDescriptor, input: &MessageDescriptor, body: &Object) ->
     mask
 }
 
-fn refuse(names: impl IntoIterator<Item = impl Into<String>>, why: &str) -> Problem {
+/// That these fields are not acceptable, and why.
+pub(super) fn refuse(names: impl IntoIterator<Item = impl Into<String>>, why: &str) -> Problem {
     let violation = |name: _| Violation { field: Into::into(name), description: why.to_owned() };
     Problem::invalid(names.into_iter().take(json::MAX_FAULTS).map(violation).collect())
 }

@@ -44,11 +44,12 @@ pub(super) fn object(binding: &Binding, query: &str) -> Result<Object, Problem> 
 }
 
 /// Splits `application/x-www-form-urlencoded`.
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(in crate::api) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn decode(text: &str) -> Option<String> {
+/// Reads a name or a value of it; `None` if that is not UTF-8.
+pub(in crate::api) fn decode(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
 }

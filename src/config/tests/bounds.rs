@@ -119,3 +119,31 @@ fn keys_are_held_against_each_other() {
         );
     }
 }
+
+#[test]
+fn the_internal_listener_has_a_port_of_its_own() {
+    let at = |listen: &str, internal: &str| {
+        Setup::new()
+            .env("COUNTERSIGN_MAIL__TRANSPORT", "file")
+            .env("COUNTERSIGN_SERVER__LISTEN", listen)
+            .env("COUNTERSIGN_SERVER__INTERNAL_LISTEN", internal)
+    };
+    for (listen, internal) in [
+        ("127.0.0.1:50051", "127.0.0.1:50051"),
+        ("0.0.0.0:50051", "127.0.0.1:50051"),
+        ("10.0.0.1:50051", "[::]:50051"),
+    ] {
+        let fault = "server.internal_listen: must have another port than server.listen: what it serves is taken off that one \
+                     (COUNTERSIGN_SERVER__INTERNAL_LISTEN)";
+        assert_eq!(at(listen, internal).faults(), [fault], "{listen} {internal}");
+    }
+    for (listen, internal) in [
+        ("127.0.0.1:50051", "127.0.0.1:50052"),
+        ("192.0.2.1:50051", "10.0.0.1:50051"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ] {
+        let server = at(listen, internal).load().0.server;
+        assert_eq!(server.internal_listen.unwrap().to_string(), internal);
+    }
+    assert_eq!(Setup::new().load().0.server.internal_listen, None);
+}

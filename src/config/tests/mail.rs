@@ -24,6 +24,11 @@ fn the_log_transport_is_refused_where_other_machines_can_call() {
     let setup = with("COUNTERSIGN_MAIL__TRANSPORT", "log").flag("server.listen", "--listen", "0.0.0.0:1");
     let faults = setup.faults();
     assert!(faults.len() == 1 && faults[0].ends_with("(COUNTERSIGN_MAIL__TRANSPORT)"), "{faults:?}");
+    let internal = with("COUNTERSIGN_SERVER__INTERNAL_LISTEN", "0.0.0.0:50052");
+    let faults = internal.faults();
+    assert!(faults.len() == 1 && faults[0].contains("server.internal_listen"), "{faults:?}");
+    internal.env("COUNTERSIGN_MAIL__TRANSPORT", "file").load();
+    with("COUNTERSIGN_SERVER__INTERNAL_LISTEN", "127.0.0.1:50052").load();
     for listen in ["127.0.0.1:50051", "127.8.9.10:50051", "[::1]:50051"] {
         with("COUNTERSIGN_SERVER__LISTEN", listen).load();
     }

@@ -1,0 +1,121 @@
+//! Envoy's door: its filter `ext_authz` asks before it forwards a request, and is told which headers it passes with. An answer
+//! is always given, so that what becomes of a request is never left to the filter's `failure_mode_allow`.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue as HttpValue, header::CACHE_CONTROL};
+use tonic::{Code, Request, Response};
+use tonic_types::pb::Status;
+
+use super::{
+    Answer,
+    caller::credential,
+    gateway::identity,
+    pb::{
+        ErrorReason,
+        envoy::{
+            config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
+            service::auth::v3::{
+                AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+                attribute_context::HttpRequest, authorization_server::Authorization,
+                check_response::HttpResponse,
+            },
+            r#type::v3::HttpStatus,
+        },
+    },
+    status::Problem,
+};
+use crate::{
+    domain::{Domain, validate::Principal},
+    types::Scopes,
+};
+
+/// The context extension that says which scopes a route requires, separated by spaces.
+const SCOPES: &str = "scopes";
+
+/// Answers Envoy.
+pub struct ExtAuthz {
+    domain: Arc<Domain>,
+}
+
+impl ExtAuthz {
+    /// A handler over these use cases.
+    pub fn new(domain: Arc<Domain>) -> Self {
+        Self { domain }
+    }
+
+    async fn judge(&self, asked: &AttributeContext) -> Result<Principal, Problem> {
+        let required = required(asked)?;
+        let http = asked.request.as_ref().and_then(|request| request.http.as_ref());
+        let credential = credential(|name| http.into_iter().flat_map(move |http| values(http, name)))?;
+        Ok(self.domain.authenticate_for(credential, &required).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(&self, request: Request<CheckRequest>) -> Answer<CheckResponse> {
+        let asked = request.into_inner().attributes.unwrap_or_default();
+        let answer = self.judge(&asked).await;
+        Ok(Response::new(answer.map_or_else(denied, allowed)))
+    }
+}
+
+/// The scopes that the route requires. A slip in Envoy's configuration opens nothing, and is the operator's to see.
+fn required(asked: &AttributeContext) -> Result<Scopes, Problem> {
+    let extensions = &asked.context_extensions;
+    let slip = |why: &dyn std::fmt::Display| {
+        tracing::error!("a route in Envoy's configuration lets nobody pass: context_extensions: {why}");
+        Problem::from(ErrorReason::Internal)
+    };
+    let similar = |key: &&String| key.to_ascii_lowercase().starts_with("scope") && *key != SCOPES;
+    if let Some(key) = extensions.keys().find(similar) {
+        return Err(slip(&format_args!("{key:?} is to be {SCOPES:?}, presumably")));
+    }
+    let list = extensions.get(SCOPES).map_or("", String::as_str);
+    Scopes::parse_list(list).map_err(|invalid| slip(&format_args!("{SCOPES}: {list:?}: {}", invalid.0)))
+}
+
+/// The values of a header, in either form that Envoy has for them.
+fn values<'a>(http: &'a HttpRequest, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let raw = http.header_map.iter().flat_map(|map| &map.headers);
+    let raw = raw.filter(move |header| header.key.eq_ignore_ascii_case(name));
+    let value = |header: &'a HeaderValue| {
+        if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
+    };
+    http.headers.get(name).map(Vec::as_slice).into_iter().chain(raw.map(value))
+}
+
+fn allowed(principal: Principal) -> CheckResponse {
+    let mut ok = OkHttpResponse::default();
+    for (name, value) in identity(principal) {
+        match value {
+            Some(value) => ok.headers.push(set(name, value)),
+            None => ok.headers_to_remove.push(name.to_owned()),
+        }
+    }
+    answer(Code::Ok, String::new(), HttpResponse::OkResponse(ok))
+}
+
+/// The client gets what REST would answer.
+fn denied(problem: Problem) -> CheckResponse {
+    let (code, status, detail) = (problem.code(), problem.status(), problem.detail.clone());
+    let (mut parts, body) = problem.into_http(status).into_parts();
+    parts.headers.insert(CACHE_CONTROL, HttpValue::from_static("no-store"));
+    let text = |value: &HttpValue| value.to_str().unwrap_or_default().to_owned();
+    let headers = parts.headers.iter().map(|(name, value)| set(name.as_str(), text(value))).collect();
+    let status = Some(HttpStatus { code: status.as_u16().into() });
+    answer(code, detail, HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body }))
+}
+
+fn answer(code: Code, message: String, http: HttpResponse) -> CheckResponse {
+    let status = Status { code: code.into(), message, details: Vec::new() };
+    CheckResponse { status: Some(status), http_response: Some(http) }
+}
+
+/// A header that replaces what the client sent under its name.
+fn set(name: &str, value: String) -> HeaderValueOption {
+    let header = HeaderValue { key: name.to_owned(), value, raw_value: Vec::new() };
+    let append_action = HeaderAppendAction::OverwriteIfExistsOrAdd.into();
+    HeaderValueOption { header: Some(header), append_action }
+}
