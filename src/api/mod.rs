@@ -11,6 +11,7 @@ mod door;
 mod fault;
 mod guard;
 pub mod health;
+mod jwks;
 mod key_service;
 mod openapi;
 mod pages;
@@ -90,6 +91,7 @@ pub async fn doors(
     let grpc = guard::canonical_errors(calls.into_axum_router().merge(streams));
     // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
     let calls = rest::routes(&pool, &grpc)?.merge(grpc.layer(GrpcWebLayer::new()));
+    let calls = calls.merge(jwks::routes(domain));
     let all = if pages { calls.merge(pages::routes()) } else { calls };
     let app = all.fallback(door::not_found);
     Ok(Doors { router: guard::guard(app, &config.cors_origins, &limits), limits })

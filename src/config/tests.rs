@@ -99,6 +99,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.database.direct_url.expose_secret(), "sqlite://countersign.db");
     assert_eq!(config.database.max_connections, 16);
     assert!(config.secrets.master_key.is_none());
+    assert_eq!(config.tokens.format, TokenFormat::Paseto);
     assert_eq!(config.tokens.audience, "countersign");
     assert_eq!(config.tokens.access_ttl, Duration::from_mins(15));
     assert_eq!(config.tokens.refresh_ttl, Duration::from_hours(30 * 24));

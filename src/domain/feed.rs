@@ -207,7 +207,11 @@ impl Domain {
         };
         // In vain: then by what is known.
         let _ = timeout(PATIENCE, looked).await;
-        if self.is_fresh_enough() { Ok(()) } else { Err(unavailable("what is known of revocations is too old")) }
+        if self.is_fresh_enough() {
+            Ok(())
+        } else {
+            Err(unavailable("what is known of revocations is too old"))
+        }
     }
 
     /// Whether credentials can be answered: what is known is not older than `validation.max_staleness`.

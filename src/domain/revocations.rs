@@ -292,7 +292,9 @@ impl State {
 
     fn overfull(&mut self, expire_time: Time) {
         if self.overfull_until.is_none() {
-            tracing::warn!("more sessions and users have changed than are held in memory: tokens are looked up in the database");
+            tracing::warn!(
+                "more sessions and users have changed than are held in memory: tokens are looked up in the database"
+            );
         }
         self.overfull_until = self.overfull_until.max(Some(expire_time));
     }
@@ -364,7 +366,9 @@ mod tests {
         assert_eq!(known.unread_users(), [user]);
         let epoch = known.epoch();
         known.set_user(user, epoch, Some(owner(&["a"], false)));
-        assert!(matches!(known.session(user, session, now()), Session::Limited(scopes) if scopes.to_list() == "a"));
+        assert!(
+            matches!(known.session(user, session, now()), Session::Limited(scopes) if scopes.to_list() == "a")
+        );
         assert!(known.unread_users().is_empty());
         // What was read before the next change says nothing of it.
         known.apply_own(&[Change::UserChanged(user)], now() + DAY);
@@ -442,9 +446,8 @@ mod tests {
     fn more_than_can_be_held_is_left_to_the_database() {
         // S62
         let known = Revocations::default();
-        let changes: Vec<_> = (0..=MAX_OTHERS)
-            .map(|n| Change::UserChanged(UserId(uuid::Uuid::from_u128(n as u128))))
-            .collect();
+        let changes: Vec<_> =
+            (0..=MAX_OTHERS).map(|n| Change::UserChanged(UserId(uuid::Uuid::from_u128(n as u128)))).collect();
         known.apply_own(&changes, now() + DAY);
         let (user, session, key) = ids();
         assert!(matches!(known.session(user, session, now()), Session::Unknown));

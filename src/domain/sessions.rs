@@ -95,4 +95,3 @@ impl Domain {
         Ok(changes.len())
     }
 }
-

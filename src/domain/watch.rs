@@ -22,10 +22,7 @@ impl Domain {
     ///
     /// # Errors
     /// `Overloaded` while more is revoked than can be held in memory.
-    pub async fn watch_revocations(
-        &self,
-        position: i64,
-    ) -> Result<(News, broadcast::Receiver<Arc<News>>)> {
+    pub async fn watch_revocations(&self, position: i64) -> Result<(News, broadcast::Receiver<Arc<News>>)> {
         self.catch_up().await?;
         let watch = self.revocations.watch(position, self.clock.now());
         watch.ok_or(Error::Overloaded { retry_after: FRESH })

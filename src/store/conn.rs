@@ -169,7 +169,9 @@ impl Store {
     /// A connection beside the pool, for one who keeps it and must not wait in line. It leads around a pooler.
     pub(super) async fn own_conn(&self) -> Result<Conn> {
         let inner = match &self.database {
-            Database::Postgres { direct, .. } => Inner::Postgres(Held::Own(Box::new(postgres(direct).await?))),
+            Database::Postgres { direct, .. } => {
+                Inner::Postgres(Held::Own(Box::new(postgres(direct).await?)))
+            }
             Database::Sqlite { path, .. } => Inner::Sqlite(Held::Own(Box::new(sqlite(path).await?))),
         };
         Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: None })

@@ -137,7 +137,8 @@ impl Feed {
                         changes::subject,
                         changes::expire_time,
                     ));
-                let load = async { Ok(query.load::<(i64, Xid, String, Option<AnyId>, Time)>(&mut **c).await?) };
+                let load =
+                    async { Ok(query.load::<(i64, Xid, String, Option<AnyId>, Time)>(&mut **c).await?) };
                 let rows = answer(&mut conn.waiting, load).await?;
                 let row = |(id, Xid(at), kind, subject, expire_time)| (id, at, kind, subject, expire_time);
                 Ok(rows.into_iter().map(row).collect())

@@ -37,7 +37,8 @@ async fn watch(
 ) -> Result<Streaming<pb::WatchRevocationsResponse>, Status> {
     let mut grpc = Grpc::new(server.channel());
     grpc.ready().await.unwrap();
-    let codec = tonic_prost::ProstCodec::<pb::WatchRevocationsRequest, pb::WatchRevocationsResponse>::default();
+    let codec =
+        tonic_prost::ProstCodec::<pb::WatchRevocationsRequest, pb::WatchRevocationsResponse>::default();
     let path = PathAndQuery::from_static("/countersign.v1.AuthService/WatchRevocations");
     let request = bearer(token, pb::WatchRevocationsRequest { cursor: cursor.to_owned() });
     Ok(grpc.server_streaming(request, path, codec).await?.into_inner())
@@ -303,4 +304,3 @@ on_both! {
         timeout(SOON, stopped).await.expect("it stops").unwrap();
     }
 }
-

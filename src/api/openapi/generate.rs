@@ -5,7 +5,10 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, Comment};
-use crate::api::rest::{Binding, bindings};
+use crate::api::{
+    jwks,
+    rest::{Binding, bindings},
+};
 
 /// Who may call what: security schemes, any of which will do; `none` is a call without a credential.
 pub(super) const CALLERS: [(&str, &str); 4] = [
@@ -37,6 +40,7 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
         let verb = binding.verb.as_str().to_lowercase();
         paths.entry(&binding.path).or_insert_with(|| json!({}))[verb] = operation(&binding);
     }
+    paths.insert(jwks::PATH.to_owned(), json!({"get": key_set()}));
     let tags = pool.services().filter(|service| service.package_name() == "countersign.v1");
     json!({
         "openapi": "3.1.0",
@@ -53,7 +57,7 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
                 "access_token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "bearerFormat": "PASETO v4.public",
+                    "bearerFormat": "PASETO v4.public or JWT",
                     "description": "A person's access token, from Register, Login or Refresh. Where an API key will do, \
                         it may be presented in this way, too.",
                 },
@@ -64,6 +68,33 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
                     "description": "A program's API key, from CreateKey. Presenting both is refused.",
                 },
             },
+        },
+    })
+}
+
+/// The one call that is no RPC: its form is RFC 7517's.
+fn key_set() -> Value {
+    let fields = ["kty", "crv", "x", "kid", "use", "alg"];
+    let text = json!({"type": "string"});
+    let properties: Map<_, _> = fields.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+    let key = json!({"type": "object", "required": fields, "properties": properties});
+    json!({
+        "operationId": "JsonWebKeySet",
+        "tags": ["AuthService"],
+        "summary": "The keys of ListVerificationKeys as a JSON Web Key Set",
+        "description": "The keys of ListVerificationKeys as a JSON Web Key Set (RFC 7517, RFC 8037), for gateways that \
+            verify JWTs (`tokens.format = \"jwt\"`). It may be kept for a minute, as `Cache-Control` says.",
+        "security": [{}],
+        "responses": {
+            "200": {
+                "description": "The key set.",
+                "content": {"application/jwk-set+json": {"schema": {
+                    "type": "object",
+                    "required": ["keys"],
+                    "properties": {"keys": {"type": "array", "items": key}},
+                }}},
+            },
+            "default": {"$ref": "#/components/responses/Problem"},
         },
     })
 }
