@@ -22,6 +22,7 @@ mod doors;
 mod ends;
 mod enumeration;
 mod events;
+mod jwt;
 mod key_changes;
 mod key_pages;
 mod key_usage;
