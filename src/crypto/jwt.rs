@@ -1,4 +1,4 @@
-//! The other format of access tokens: JWTs signed with EdDSA (RFC 9068, RFC 8037), for gateways that know nothing else. They
+//! The other format of access tokens: JWTs signed with `EdDSA` (RFC 9068, RFC 8037), for gateways that know nothing else. They
 //! say what PASETO tokens say, are signed by the same keys under the same ids, and are checked as strictly; what both
 //! formats share is in [`super::tokens`].
 //!
