@@ -63,7 +63,7 @@ const CRATES: [(&[&str], &[&str]); 6] = [
     (&["oauth2", "openidconnect"], &["provider"]),
     (&["diesel", "bb8", "tokio_postgres"], &["store"]),
     (&["lettre", "minijinja"], &["mail"]),
-    (&["argon2", "pasetors", "sha2", "crc32fast"], &["crypto"]),
+    (&["argon2", "ed25519_compact", "pasetors", "sha2", "crc32fast"], &["crypto"]),
 ];
 
 #[test]

@@ -15,6 +15,7 @@ mod forward_auth;
 mod gateway;
 mod guard;
 pub mod health;
+mod jwks;
 mod key_service;
 mod openapi;
 mod pages;
@@ -108,8 +109,11 @@ pub async fn doors(
         if side.serves(forward_auth::PATH) {
             all = all.merge(forward_auth::routes(domain.clone()));
         }
-        if pages && side != Side::Internal {
-            all = all.merge(pages::routes());
+        if side != Side::Internal {
+            all = all.merge(jwks::routes(domain));
+            if pages {
+                all = all.merge(pages::routes());
+            }
         }
         // Services and gateways are no pages of a browser.
         let cors_origins = if side == Side::Internal { &[][..] } else { &config.cors_origins };

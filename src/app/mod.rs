@@ -278,6 +278,7 @@ fn settings(config: &Config) -> Settings {
             issuer: config.server.public_url.clone(),
             audience: config.tokens.audience.clone(),
         },
+        token_format: config.tokens.format,
         access_ttl: config.tokens.access_ttl,
         refresh_ttl: config.tokens.refresh_ttl,
         refresh_idle: config.tokens.refresh_idle,

@@ -61,6 +61,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "database.max_connections", form: Integer, default: Is("16") },
     Key { name: "database.migrate_on_start", form: Bool, default: Is("true") },
     Key { name: "secrets.master_key", form: Secret, default: Unset },
+    Key { name: "tokens.format", form: Text, default: Is("paseto") },
     Key { name: "tokens.audience", form: Text, default: Is("countersign") },
     Key { name: "tokens.access_ttl", form: Duration, default: Is("15m") },
     Key { name: "tokens.refresh_ttl", form: Duration, default: Is("30d") },

@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
-use crate::types::{Scopes, Throttle};
+use crate::types::{Scopes, Throttle, TokenFormat};
 
 pub use faults::{Fault, Faults};
 pub use settings::Setting;
@@ -100,6 +100,8 @@ pub struct Secrets {
 /// `tokens.*`
 #[derive(Debug)]
 pub struct Tokens {
+    /// How access tokens are written.
+    pub format: TokenFormat,
     /// The audience of access tokens.
     pub audience: String,
     /// How long an access token is valid.
@@ -256,6 +258,7 @@ pub enum LogFormat {
 }
 
 const BOOL: &[(&str, bool)] = &[("true", true), ("false", false)];
+const TOKEN_FORMAT: &[(&str, TokenFormat)] = &[("paseto", TokenFormat::Paseto), ("jwt", TokenFormat::Jwt)];
 const REGISTRATION: &[(&str, Registration)] =
     &[("open", Registration::Open), ("closed", Registration::Closed)];
 const MAIL_TRANSPORT: &[(&str, MailTransport)] =
@@ -291,6 +294,7 @@ impl Config {
             },
             secrets: Secrets { master_key: r.optional("secrets.master_key", parse::master_key) },
             tokens: Tokens {
+                format: r.get("tokens.format", parse::one_of(TOKEN_FORMAT)),
                 audience: r.get("tokens.audience", parse::name),
                 access_ttl: r.get("tokens.access_ttl", parse::duration("1s", "24h")),
                 refresh_ttl: r.get("tokens.refresh_ttl", parse::duration("1s", "365d")),

@@ -63,6 +63,11 @@ impl SigningKey {
         self.public.fmt(&mut text).map_or_else(|_| String::new(), |()| text)
     }
 
+    /// The public half as RFC 8032 writes it, in 32 bytes.
+    pub fn ed25519(&self) -> &[u8] {
+        self.public.as_bytes()
+    }
+
     fn verifies_at(&self, now: Time) -> bool {
         self.not_after_time.is_none_or(|end| now < end)
     }

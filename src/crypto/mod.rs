@@ -1,10 +1,11 @@
 //! Cryptography: what secrets look like, how they are checked and how they are kept.
 //!
 //! Owns token formats, the signing keys in memory, sealing under the master key and password hashing. Knows no database
-//! and no rules. Nothing outside this room knows `argon2`, `pasetors` or `sha2`.
+//! and no rules. Nothing outside this room knows `argon2`, `ed25519_compact`, `pasetors` or `sha2`.
 
 pub mod api_key;
 mod hash_pool;
+pub mod jwt;
 pub mod keyring;
 pub mod opaque;
 pub mod password;

@@ -1,4 +1,5 @@
-//! Access tokens: PASETO v4.public, and no other version or purpose (S24).
+//! Access tokens: what they say, what is checked of one whatever its format, and the format PASETO v4.public, with no other
+//! version or purpose (S24). The other format is [`jwt`]'s.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +10,14 @@ use pasetors::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{CryptoError, KeyRing, SigningKey};
+use super::{CryptoError, KeyRing, SigningKey, jwt};
 use crate::types::{Scopes, SessionId, Time, TokenId, UserId};
 
 /// The longest token that is looked at (S27), in bytes.
 pub const MAX_LEN: usize = 4096;
-/// What every token begins with.
+/// What every PASETO token begins with.
 pub const HEADER: &str = "v4.public.";
-/// How far `iat` and `nbf` lie before the moment of issue: PASETO verifiers allow no leeway, and clocks differ.
+/// How far `iat` and `nbf` lie before the moment of issue: verifiers allow no leeway, and clocks differ.
 const BACKDATE: Duration = Duration::from_secs(10);
 /// How far ahead of ours another replica's clock may be.
 const LEEWAY: Duration = Duration::from_mins(1);
@@ -39,7 +40,7 @@ pub struct Claims {
     pub session_id: SessionId,
     /// `jti`.
     pub token_id: TokenId,
-    /// `scopes`.
+    /// `scopes`; in a JWT `scope`.
     pub scopes: Arc<Scopes>,
     /// `exp`; whole seconds.
     pub expire_time: Time,
@@ -76,7 +77,7 @@ struct Footer<'a> {
 
 /// Signs a token that is issued `now`.
 pub fn sign(key: &SigningKey, parties: &Parties, claims: &Claims, now: Time) -> Result<String, CryptoError> {
-    let begin = whole_seconds(now - BACKDATE).to_string();
+    let begin = begin(now).to_string();
     let payload = Payload {
         iss: parties.issuer.clone(),
         sub: claims.user_id.to_string(),
@@ -95,11 +96,16 @@ pub fn sign(key: &SigningKey, parties: &Parties, claims: &Claims, now: Time) -> 
         .map_err(|_| CryptoError("a token could not be signed"))
 }
 
-/// Checks a token, all but whether it has expired. `None` means that it is not ours, and never says why (S29).
+/// Checks a token of either format, all but whether it has expired. `None` means that it is not ours, and never says why (S29).
 pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Option<Verified> {
+    if token.len() > MAX_LEN {
+        return None;
+    }
+    if token.starts_with(jwt::PREFIX) {
+        return jwt::verify(ring, parties, token, now);
+    }
     // pasetors takes `token.` for `token`. Ours have four parts, none of them empty.
-    let well_formed = token.len() <= MAX_LEN
-        && token.starts_with(HEADER)
+    let well_formed = token.starts_with(HEADER)
         && token.split('.').count() == 4
         && token.split('.').all(|part| !part.is_empty());
     if !well_formed {
@@ -110,19 +116,47 @@ pub fn verify(ring: &KeyRing, parties: &Parties, token: &str, now: Time) -> Opti
     let key = ring.verifier(footer.kid, now)?;
     let payload: Payload = serde_json::from_str(&signed_payload(&key.public, &untrusted, &[])?).ok()?;
     let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| Time::from(t.to_utc()));
-    let (expire_time, begin) = (time(&payload.exp)?, time(&payload.nbf)?);
     time(&payload.iat)?;
-    if payload.iss != parties.issuer || payload.aud != parties.audience || begin > now + LEEWAY {
-        return None;
-    }
-    let claims = Claims {
-        user_id: payload.sub.parse().ok()?,
-        session_id: payload.sid.parse().ok()?,
-        token_id: TokenId(payload.jti.parse().ok()?),
-        scopes: Arc::new(Scopes::parse(&payload.scopes).ok()?),
-        expire_time,
+    let said = Said {
+        iss: &payload.iss,
+        sub: &payload.sub,
+        aud: &payload.aud,
+        exp: time(&payload.exp)?,
+        nbf: time(&payload.nbf)?,
+        jti: &payload.jti,
+        sid: &payload.sid,
+        scopes: Scopes::parse(&payload.scopes).ok()?,
     };
-    Some(Verified { claims, kid: Arc::clone(&key.kid) })
+    said.check(key, parties, now)
+}
+
+/// What a token says whose signature holds, in either format.
+pub(super) struct Said<'a> {
+    pub iss: &'a str,
+    pub sub: &'a str,
+    pub aud: &'a str,
+    pub exp: Time,
+    pub nbf: Time,
+    pub jti: &'a str,
+    pub sid: &'a str,
+    pub scopes: Scopes,
+}
+
+impl Said<'_> {
+    /// Whether it is said by us and for us, and has begun (S25). The key is the one that signed it.
+    pub(super) fn check(self, key: &SigningKey, parties: &Parties, now: Time) -> Option<Verified> {
+        if self.iss != parties.issuer || self.aud != parties.audience || self.nbf > now + LEEWAY {
+            return None;
+        }
+        let claims = Claims {
+            user_id: self.sub.parse().ok()?,
+            session_id: self.sid.parse().ok()?,
+            token_id: TokenId(self.jti.parse().ok()?),
+            scopes: Arc::new(self.scopes),
+            expire_time: self.exp,
+        };
+        Some(Verified { claims, kid: Arc::clone(&key.kid) })
+    }
 }
 
 /// The payload of a token whose signature holds.
@@ -135,7 +169,12 @@ fn signed_payload(
     Some(trusted.payload().to_owned())
 }
 
-/// Without the fraction, as PASETO's registered claims are usually written.
+/// `iat` and `nbf` of a token that is issued `now`.
+pub(super) fn begin(now: Time) -> Time {
+    whole_seconds(now - BACKDATE)
+}
+
+/// Without the fraction, as PASETO's registered claims are usually written, and those of a JWT.
 pub fn whole_seconds(time: Time) -> Time {
     Time::from_micros(time.seconds() * 1_000_000)
 }
@@ -144,18 +183,18 @@ pub fn whole_seconds(time: Time) -> Time {
 mod vectors;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn now() -> Time {
+    pub fn now() -> Time {
         Time::from_micros(1_800_000_000_000_000)
     }
 
-    fn parties() -> Parties {
+    pub fn parties() -> Parties {
         Parties { issuer: "https://auth.example.com".into(), audience: "countersign".into() }
     }
 
-    fn claims() -> Claims {
+    pub fn claims() -> Claims {
         Claims {
             user_id: UserId::generate(now()),
             session_id: SessionId::generate(now()),
@@ -165,7 +204,7 @@ mod tests {
         }
     }
 
-    fn ring() -> KeyRing {
+    pub fn ring() -> KeyRing {
         KeyRing::new(vec![SigningKey::generate(now()).unwrap()])
     }
 

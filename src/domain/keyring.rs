@@ -16,6 +16,8 @@ pub struct VerificationKey {
     pub kid: String,
     /// PASERK `k4.public.…`.
     pub public_key: String,
+    /// The same as RFC 8032 writes it, in 32 bytes.
+    pub ed25519: Vec<u8>,
     /// When it begins to sign.
     pub not_before_time: Time,
     /// When the last token signed by it has expired.
@@ -28,6 +30,7 @@ impl Domain {
         let public_half = |key: &SigningKey| VerificationKey {
             kid: key.kid.to_string(),
             public_key: key.paserk(),
+            ed25519: key.ed25519().to_vec(),
             not_before_time: key.not_before_time,
             not_after_time: key.not_after_time,
         };

@@ -69,7 +69,7 @@ use crate::{
     mail::Mailer,
     provider::Provider,
     store::Store,
-    types::{Clock, Scopes, Throttle},
+    types::{Clock, Scopes, Throttle, TokenFormat},
 };
 
 /// What the use cases work with.
@@ -101,6 +101,8 @@ pub struct Domain {
 pub struct Settings {
     /// Who issues tokens, and for whom.
     pub parties: Parties,
+    /// How access tokens are written.
+    pub token_format: TokenFormat,
     /// How long an access token lives.
     pub access_ttl: Duration,
     /// How long a session lives at most.

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Client, Domain, Error, Result, audit::Deed};
 use crate::{
     crypto::{
-        opaque, sha256,
+        jwt, opaque, sha256,
         tokens::{self, Claims},
     },
     store::{
@@ -16,7 +16,7 @@ use crate::{
         sessions::{self, Session},
         users::User,
     },
-    types::{Digest, SessionId, Time, TokenId, event::Action},
+    types::{Digest, SessionId, Time, TokenFormat, TokenId, event::Action},
 };
 
 /// At most this many live sessions a user; the oldest gives way.
@@ -30,7 +30,7 @@ pub(super) const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// What a sign-in, a registration or a refresh yields.
 #[derive(Debug)]
 pub struct Issued {
-    /// PASETO v4.public.
+    /// PASETO v4.public or a JWT, as `tokens.format` says.
     pub access_token: SecretString,
     /// Whole seconds until it expires.
     pub expires_in: i32,
@@ -92,7 +92,11 @@ impl Domain {
         let key = keys
             .signer(now)
             .ok_or_else(|| Error::Internal("no signing key is in force; is the clock right?".into()))?;
-        let access_token = tokens::sign(key, &self.settings.parties, &claims, now)?.into();
+        let sign = match self.settings.token_format {
+            TokenFormat::Paseto => tokens::sign,
+            TokenFormat::Jwt => jwt::sign,
+        };
+        let access_token = sign(key, &self.settings.parties, &claims, now)?.into();
         let expires_in = i32::try_from(expire_time.seconds() - now.seconds()).unwrap_or(i32::MAX);
         Ok(Issued { access_token, expires_in, refresh_token, user })
     }

@@ -16,6 +16,7 @@ pub mod rate_limit;
 pub mod scopes;
 pub mod throttle;
 pub mod time;
+pub mod token_format;
 
 pub use clock::Clock;
 pub use digest::Digest;
@@ -27,6 +28,7 @@ pub use rate_limit::RateLimit;
 pub use scopes::{Scope, Scopes};
 pub use throttle::Throttle;
 pub use time::Time;
+pub use token_format::TokenFormat;
 
 /// Why a value was refused, in words for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -24,6 +24,7 @@ mod enumeration;
 mod events;
 mod gateways;
 mod internal_listen;
+mod jwt;
 mod key_changes;
 mod key_pages;
 mod key_usage;

@@ -41,7 +41,7 @@ fn claims(token: &str, key: &pb::VerificationKey) -> Value {
 }
 
 /// Copies the signing key of one database into another, where it begins to sign after so many seconds.
-async fn add_key(from: &Database, to: &Database, generation: i32, after: i64) {
+pub async fn add_key(from: &Database, to: &Database, generation: i32, after: i64) {
     let row = from.query_text("SELECT kid || ' ' || secret_sealed FROM signing_keys").await.remove(0);
     let (kid, sealed) = row.split_once(' ').unwrap();
     let begin = to.time(Time::from_micros(START + after * 1_000_000));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::schema::{self, Comment};
 use crate::api::{
     forward_auth,
+    jwks,
     rest::{Binding, bindings},
 };
 
@@ -45,6 +46,7 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
         forward_auth::PATH.to_owned(),
         serde_json::from_str(include_str!("forward_auth.json")).expect("JSON"),
     );
+    paths.insert(jwks::PATH.to_owned(), json!({"get": key_set()}));
     let tags = pool.services().filter(|service| service.package_name() == "countersign.v1");
     json!({
         "openapi": "3.1.0",
@@ -61,7 +63,7 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
                 "access_token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "bearerFormat": "PASETO v4.public",
+                    "bearerFormat": "PASETO v4.public or JWT",
                     "description": "A person's access token, from Register, Login or Refresh. Where an API key will do, \
                         it may be presented in this way, too.",
                 },
@@ -72,6 +74,33 @@ pub(super) fn document(pool: &DescriptorPool) -> Value {
                     "description": "A program's API key, from CreateKey. Presenting both is refused.",
                 },
             },
+        },
+    })
+}
+
+/// The one call that is no RPC: its form is RFC 7517's.
+fn key_set() -> Value {
+    let fields = ["kty", "crv", "x", "kid", "use", "alg"];
+    let text = json!({"type": "string"});
+    let properties: Map<_, _> = fields.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+    let key = json!({"type": "object", "required": fields, "properties": properties});
+    json!({
+        "operationId": "JsonWebKeySet",
+        "tags": ["AuthService"],
+        "summary": "The keys of ListVerificationKeys as a JSON Web Key Set",
+        "description": "The keys of ListVerificationKeys as a JSON Web Key Set (RFC 7517, RFC 8037), for gateways that \
+            verify JWTs (`tokens.format = \"jwt\"`). It may be kept for a minute, as `Cache-Control` says.",
+        "security": [{}],
+        "responses": {
+            "200": {
+                "description": "The key set.",
+                "content": {"application/jwk-set+json": {"schema": {
+                    "type": "object",
+                    "required": ["keys"],
+                    "properties": {"keys": {"type": "array", "items": key}},
+                }}},
+            },
+            "default": {"$ref": "#/components/responses/Problem"},
         },
     })
 }

@@ -15,6 +15,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.database.direct_url.expose_secret(), "sqlite://countersign.db");
     assert_eq!(config.database.max_connections, 16);
     assert!(config.secrets.master_key.is_none());
+    assert_eq!(config.tokens.format, TokenFormat::Paseto);
     assert_eq!(config.tokens.audience, "countersign");
     assert_eq!(config.tokens.access_ttl, Duration::from_mins(15));
     assert_eq!(config.tokens.refresh_ttl, Duration::from_hours(30 * 24));
@@ -27,6 +28,8 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.accounts.registration, Registration::Open);
     assert_eq!(config.accounts.default_scopes.to_list(), "");
     assert!(!config.accounts.require_verified_email);
+    let validation = &config.validation;
+    assert_eq!((validation.max_staleness, validation.cache_entries), (Duration::from_mins(5), 100_000)); // S62
     let mail = &config.mail;
     assert_eq!((mail.transport, mail.dir.as_path()), (MailTransport::Log, Path::new("mail")));
     assert!(mail.smtp_url.is_none() && mail.from.is_none() && mail.templates_dir.is_none() && mail.pages);

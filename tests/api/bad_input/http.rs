@@ -52,6 +52,7 @@ async fn a_path_or_a_method_that_is_not_there_is_said_so() {
         ("/api/v1/keys/key_1", "GET,HEAD,PATCH,DELETE"),
         ("/api/v1/users/me/sessions/ses_1", "DELETE"),
         ("/openapi.json", "GET,HEAD"),
+        ("/.well-known/jwks.json", "GET,HEAD"),
         (LOGIN, "POST"),
     ] {
         let verbs = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"];
