@@ -19,7 +19,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "types",
             // Rows are the entities. Of the store, these and nothing else.
             "store::api_keys::ApiKey",
+            "store::changes::Change",
             "store::events::Event",
+            "store::feed::Entry",
             "store::identities::Identity",
             "store::sessions::Session",
             "store::users::User",

@@ -68,15 +68,23 @@ pub fn guard(app: Router, cors_origins: &[String], limits: &Limits) -> Router {
 /// `ErrorInfo`, so it is put in our words (S64).
 pub fn canonical_errors(grpc: Router) -> Router {
     grpc.layer(MapResponseLayer::new(|response: Response| {
-        let headers = response.headers();
-        if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
-            return response;
-        }
-        match Status::from_header_map(headers) {
-            Some(status) if status.code() != Code::Ok => Problem::canonical(status).into_http(),
-            _ => response,
-        }
+        canonical_error(response.headers()).unwrap_or(response)
     }))
+}
+
+/// What to answer instead, if these are the headers of an error that tonic made itself.
+pub fn canonical_error(headers: &HeaderMap) -> Option<Response> {
+    if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)?;
+    Some(Problem::canonical(status).into_http())
+}
+
+/// What the headers of every answer to a call hold (S55).
+pub fn mark_private(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 fn nosniff(mut response: Response) -> Response {
@@ -243,7 +251,7 @@ async fn forget(parts: &Parts, body: Body) {
 }
 
 /// How long the caller and we are willing to wait: `grpc-timeout` is at most eight digits and a unit.
-fn patience(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
+pub fn patience(headers: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(most) };
     value.to_str().ok().and_then(parse_timeout).map(|asked| asked.min(most)).ok_or_else(|| {
         Problem::new(Reason::InvalidField, "grpc-timeout is at most eight digits and one of H M S m u n")
@@ -268,7 +276,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// A panic ends the one call that it happened in (S64). tower-http's layer cannot do it: its answer does not know the door.
-async fn catch<F: Future>(call: F) -> Result<F::Output, Problem> {
+pub async fn catch<F: Future>(call: F) -> Result<F::Output, Problem> {
     let mut call = pin!(call);
     std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),

@@ -10,6 +10,7 @@ pub mod codec;
 mod convert;
 mod door;
 mod ext_authz;
+pub mod fast_lane;
 mod fault;
 mod forward_auth;
 mod gateway;
@@ -40,6 +41,7 @@ use self::{
     auth_service::Auth,
     caller::{Callers, TrustedProxies},
     ext_authz::ExtAuthz,
+    fast_lane::App,
     key_service::Keys,
     pb::{
         auth_service_server::AuthServiceServer,
@@ -54,9 +56,9 @@ use crate::{config::Server, domain::Domain};
 /// All doors.
 pub struct Doors {
     /// Answers every request, or all but those that the internal one answers.
-    pub router: Router,
+    pub public: App,
     /// Answers what comes to `server.internal_listen`, when that is set.
-    pub internal: Option<Router>,
+    pub internal: Option<App>,
     /// What a connection to them may take.
     pub limits: Limits,
 }
@@ -87,13 +89,14 @@ pub async fn doors(
     let keys = Keys::new(domain.clone(), callers);
     let envoy = ExtAuthz::new(domain.clone());
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
+    let auth = AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes);
     let calls = Routes::from(Router::new())
-        .add_service(AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(auth.clone())
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
         .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(limits.max_message_bytes))
         .into_axum_router();
     let health = health::service(ready).await.max_decoding_message_size(MAX_NAME_BYTES);
-    let app = |side: Side| -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
+    let app = |side: Side| -> Result<App, Box<dyn std::error::Error + Send + Sync>> {
         let mut streams = Routes::from(Router::new()).add_service(health.clone());
         if config.reflection {
             streams = streams
@@ -117,13 +120,15 @@ pub async fn doors(
         }
         // Services and gateways are no pages of a browser.
         let cors_origins = if side == Side::Internal { &[][..] } else { &config.cors_origins };
-        Ok(guard::guard(all.fallback(door::not_found), cors_origins, &limits))
+        let router = guard::guard(all.fallback(door::not_found), cors_origins, &limits);
+        let has_fast_lane = side.serves(fast_lane::PATH);
+        Ok(if has_fast_lane { App::new(router, auth.clone(), limits) } else { router.into() })
     };
-    let (router, internal) = match config.internal_listen {
+    let (public, internal) = match config.internal_listen {
         None => (app(Side::Both)?, None),
         Some(_) => (app(Side::Public)?, Some(app(Side::Internal)?)),
     };
-    Ok(Doors { router, internal, limits })
+    Ok(Doors { public, internal, limits })
 }
 
 /// Tells of the services that this side serves.

@@ -1,9 +1,9 @@
 //! The accept loop: what a connection may cost, and how all of them end. Neither axum's server nor tonic's sets every
 //! limit of S60. It knows nothing of calls (those are `guard`'s); `app` runs it, once for each listener.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, http::Request};
+use axum::http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -16,7 +16,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+
+use super::fast_lane::App;
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -78,13 +79,14 @@ impl Default for Limits {
 /// that are under way have `drain` to finish. Returns how many connections had to be cut.
 pub async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: impl Into<App>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> usize {
     let room = room(&limits);
-    let server = Arc::new(Server { http: http(&limits), app, limits, stop: CancellationToken::new() });
+    let server =
+        Arc::new(Server { http: http(&limits), app: app.into(), limits, stop: CancellationToken::new() });
     let mut shutdown = pin!(shutdown);
     let mut open = JoinSet::new();
     let mut full = false;
@@ -99,7 +101,7 @@ pub async fn serve(
             Ok((socket, peer)) if open.len() < room => {
                 full = false;
                 let server = Arc::clone(&server);
-                open.spawn(async move { server.connection(socket, peer).await });
+                open.spawn(server.connection(socket, peer));
             }
             // Closed at once rather than left waiting in the kernel's queue, where a client believes that it is
             // connected and waits for its deadline: so it can go to another replica.
@@ -160,13 +162,13 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
 /// What the connections share.
 struct Server {
     http: auto::Builder<TokioExecutor>,
-    app: Router,
+    app: App,
     limits: Limits,
     stop: CancellationToken,
 }
 
 impl Server {
-    async fn connection(&self, socket: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         // Without it an answer waits up to 40 ms for the acknowledgement of the packet before.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY");
@@ -175,7 +177,8 @@ impl Server {
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            self.app.clone().call(request)
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.app.answer(request).await) }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         // The port stands in for chance, so that clients that came together do not come back together.

@@ -163,7 +163,7 @@ impl App {
             drain_timeout,
             _lock,
         } = self;
-        let Doors { router, internal, limits } = doors;
+        let Doors { public, internal, limits } = doors;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let follow = tokio::spawn(worker::follow_changes(domain.clone(), stopped.clone()));
         let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
@@ -178,14 +178,14 @@ impl App {
             draining.cancel();
         };
         let serve_until_then =
-            |listener, router| serve(listener, router, limits, draining.cancelled(), drain_timeout);
+            |listener, app| serve(listener, app, limits, draining.cancelled(), drain_timeout);
         let internal = async {
             match internal_listener.zip(internal) {
-                Some((listener, router)) => serve_until_then(listener, router).await,
+                Some((listener, app)) => serve_until_then(listener, app).await,
                 None => 0,
             }
         };
-        let ((), cut, cut_internal) = tokio::join!(goodbye, serve_until_then(listener, router), internal);
+        let ((), cut, cut_internal) = tokio::join!(goodbye, serve_until_then(listener, public), internal);
         let cut = cut + cut_internal;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut after server.drain_timeout");

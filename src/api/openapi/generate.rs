@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{self, Comment};
 use crate::api::{
-    forward_auth,
-    jwks,
+    forward_auth, jwks,
     rest::{Binding, bindings},
 };
 
