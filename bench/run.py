@@ -25,7 +25,9 @@ from harness.tools import ROOT, Failed
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="measure this, and write nothing to docs; may be given again")
+    parser.add_argument(
+        "--only", action="append", choices=MEASUREMENTS, help="measure this, and write nothing to docs; may be given again"
+    )
     parser.add_argument("--database", choices=BOTH, help="on this database only, and write nothing to docs")
     parser.add_argument("--runs", type=int, help=f"how often each is measured ({Scale.runs})")
     parser.add_argument("--quick", action="store_true", help="small and short, to see that it works; writes nothing to docs")

@@ -29,12 +29,12 @@ def shares(rows: list[Row], y: float) -> tuple[list[str], float]:
     y = first
     for row in rows:
         if row.share is not None:
-            bound = f"{row.value:.4g} {row.unit} of {row.bound:g}".replace("  ", " ")
+            bound = f"{row.value:.3g} ({'≥' if row.at_least else '≤'} {row.bound:g} {row.unit}".rstrip() + ")"
             length = min(row.share, 1.5) * SCALE
             parts += bar(y, length, GOOD if row.reached else BAD, f"{row.name} ({row.database})", bound)
             y += STEP
     line = LEFT + SCALE
-    parts.append(f'<line x1="{line:.0f}" y1="{first - 4:.0f}" x2="{line:.0f}" y2="{y - 4:.0f}" stroke="{DARK}" stroke-dasharray="4 3"/>')
+    parts.append(f'<path d="M{line:.0f} {first - 4:.0f}V{y - 4:.0f}" stroke="{DARK}" stroke-dasharray="4 3"/>')
     return parts, y
 
 
@@ -61,7 +61,8 @@ def draw(rows: list[Row]) -> str:
     lower, y = rates(rows, y + TOP)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y:.0f}" font-family="sans-serif" font-size="12" fill="{DARK}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y:.0f}"',
+            f' font-family="sans-serif" font-size="12" fill="{DARK}">',
             f'<rect width="{WIDTH}" height="{y:.0f}" fill="#ffffff"/>',
             *upper,
             *lower,

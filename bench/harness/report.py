@@ -1,7 +1,6 @@
 """Results as a table, as JSON, and in the document that shows them."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from .plot import draw
@@ -43,8 +42,9 @@ def markdown(machine: dict[str, str], rows: list[Row]) -> str:
 def write(directory: Path, machine: dict[str, str], rows: list[Row]) -> None:
     """`results.json`, `results.svg`, and the part of `README.md` between the markers, if there is one."""
     directory.mkdir(parents=True, exist_ok=True)
-    figures = [asdict(row) | {"value": row.value, "reached": row.reached} for row in rows]
-    (directory / "results.json").write_text(json.dumps({"machine": machine, "rows": figures}, ensure_ascii=False, indent=1) + "\n")
+    figures = [vars(row) | {"value": row.value, "reached": row.reached} for row in rows]
+    content = {"machine": machine, "rows": figures}
+    (directory / "results.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     (directory / "results.svg").write_text(draw(rows))
     document = directory / "README.md"
     if document.exists():

@@ -106,6 +106,7 @@ class Database:
             # So that no credential expires while it is measured.
             "COUNTERSIGN_TOKENS__ACCESS_TTL": "24h",
         }
+        self.log = self.directory / "log"
         self.tokens_file = self.directory / "tokens"
         self.tokens_made = self.people = 0
 
@@ -115,8 +116,7 @@ class Database:
 
     def log_end(self) -> str:
         """The last of what was wrong, as services over it saw it."""
-        log = self.directory / "log"
-        lines = log.read_text().splitlines() if log.exists() else []
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
         return "\n".join([line for line in lines if '"level":"INFO"' not in line][-10:])
 
     def serve_command(self, address: str) -> list[str]:
@@ -125,7 +125,7 @@ class Database:
     def serve(self) -> Service:
         """A new service on this database. Its log is kept beside the database."""
         address = free_address()
-        with (self.directory / "log").open("a") as log:
+        with self.log.open("a") as log:
             options = {"cwd": self.directory, "env": self.environment, "stdout": log, "stderr": log}
             return Service(address, subprocess.Popen(self.serve_command(address), **options))
 

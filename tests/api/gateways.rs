@@ -222,7 +222,9 @@ async fn whoever_does_not_is_told_why(kind: Kind) {
     server.logout(&token).await.unwrap();
     let header = [("authorization", bearer_token.as_str())];
     assert_eq!(ask(&server, &header, "").await, denied(401, "CREDENTIAL_REVOKED"));
-    server.database.execute("UPDATE users SET disabled_time = create_time").await;
+    let operator = server.replica().domain().await;
+    operator.disable_user(server.get_me(&other).await.unwrap().id.parse().unwrap()).await.unwrap();
+    server.wait_for_status(&other, pb::CredentialStatus::Disabled).await;
     let other = format!("Bearer {other}");
     assert_eq!(ask(&server, &[("authorization", &other)], "").await, denied(403, "ACCOUNT_DISABLED"));
     server.advance(900);
