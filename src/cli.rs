@@ -86,6 +86,22 @@ pub enum UserCommand {
         /// The user's id (`usr_…`) or e-mail address
         user: String,
     },
+    /// Give an account scopes as well, and print those that it has then. Credentials made before get no more by it
+    Grant {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+        /// Scopes, such as `countersign:watch`
+        #[arg(required = true)]
+        scopes: Vec<String>,
+    },
+    /// Take scopes from an account, and print those that are left. A running service sees it within a second
+    RevokeScope {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+        /// Scopes
+        #[arg(required = true)]
+        scopes: Vec<String>,
+    },
     /// Open a shut account again. What ended when it was shut stays ended
     Enable {
         /// The user's id (`usr_…`) or e-mail address

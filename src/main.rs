@@ -78,6 +78,12 @@ async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result
         Command::User(UserCommand::Enable { user }) => {
             commands::user::set_disabled(config, user, false).await
         }
+        Command::User(UserCommand::Grant { user, scopes }) => {
+            commands::user::set_scopes(config, user, scopes, true).await
+        }
+        Command::User(UserCommand::RevokeScope { user, scopes }) => {
+            commands::user::set_scopes(config, user, scopes, false).await
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use prost::Message;
 use tonic::{
     Status,
-    codec::{self, DecodeBuf, EncodeBuf},
+    codec::{self, BufferSettings, DecodeBuf, EncodeBuf},
 };
 
 /// Encodes `T` and decodes `U`. A message that does not parse is `INVALID_FIELD`, and the text names no internals.
@@ -52,9 +52,19 @@ impl<M> Default for Half<M> {
     }
 }
 
+/// What most messages fit into, with their frame's head. tonic's own is 8 KiB for each direction of each call, which an
+/// allocator does not hand out from its cache. Larger messages make it grow.
+fn buffer() -> BufferSettings {
+    BufferSettings::new(1024, 32 * 1024)
+}
+
 impl<M: Message> codec::Encoder for Half<M> {
     type Item = M;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffer()
+    }
 
     fn encode(&mut self, item: M, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
         item.encode(buf).map_err(|_| Status::internal("the answer could not be encoded"))
@@ -64,6 +74,10 @@ impl<M: Message> codec::Encoder for Half<M> {
 impl<M: Message + Default> codec::Decoder for Half<M> {
     type Item = M;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffer()
+    }
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
         if std::mem::replace(&mut self.decoded, true) {

@@ -224,6 +224,7 @@ pub fn event(event: Event) -> pb::Event {
         Action::DeleteAccount => A::DeleteAccount,
         Action::DisableAccount => A::DisableAccount,
         Action::EnableAccount => A::EnableAccount,
+        Action::ChangeScopes => A::ChangeScopes,
         Action::CreateKey => A::CreateKey,
         Action::UpdateKey => A::UpdateKey,
         Action::RotateKey => A::RotateKey,

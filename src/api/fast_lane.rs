@@ -4,6 +4,12 @@
 //! left of them here is what protects it: its size (tonic looks at that), its time, panics, errors in our words, and the
 //! headers that every answer carries. Whatever is not such a call takes the usual way, and gets the same answer there.
 
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
 use axum::{
     Router,
     body::Body,
@@ -89,8 +95,12 @@ impl Fast {
     async fn call(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         let patience = patience(request.headers(), self.limits.request_timeout)?;
         let mut auth = self.auth.clone();
-        let call = catch(async { auth.call(request).await });
-        let Ok(answer) = timeout(patience, call).await.map_err(|_| ErrorReason::DeadlineExceeded)??;
+        let mut call = pin!(catch(async { auth.call(request).await }));
+        let Ok(answer) = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            // Nearly always: the message has come with its headers, and the answer is in memory. A timer would cost more.
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => timeout(patience, call).await.map_err(|_| ErrorReason::DeadlineExceeded)??,
+        };
         Ok(match guard::canonical_error(answer.headers()) {
             None => answer.map(Either::Right),
             Some(error) => error.map(Either::Left),

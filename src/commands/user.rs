@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IsTerminal};
 use countersign::{
     app,
     config::Config,
-    domain::{Domain, Error, NewAccount},
-    types::{Clock, DisplayName, Email, Invalid, Password, UserId},
+    domain::{self, Domain, Error, NewAccount},
+    types::{Clock, DisplayName, Email, Invalid, Password, Scopes, UserId},
 };
 use secrecy::zeroize::Zeroizing;
 
@@ -34,10 +34,7 @@ pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) ->
     let whom = Whom::parse(user)?;
     let domain = domain(config).await?;
     let done = async {
-        let id = match whom {
-            Whom::Id(id) => id,
-            Whom::Address(email) => domain.find_user(&email).await?.id,
-        };
+        let id = whom.id(&domain).await?;
         if disabled {
             domain.disable_user(id).await?;
         } else {
@@ -45,10 +42,30 @@ pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) ->
         }
         Ok(id)
     };
-    match done.await {
-        Ok(id) => print(&id.to_string()),
-        Err(Error::NotFound(_)) => Err(Failure::Refused("there is no such user".to_owned())),
-        Err(error) => Err(Failure::Refused(error.to_string())),
+    done.await.map_err(refused).and_then(|id| print(&id.to_string()))
+}
+
+/// Gives an account scopes, or takes them, and prints those that it has then.
+pub(crate) async fn set_scopes(
+    config: &Config,
+    user: &str,
+    scopes: &[String],
+    grant: bool,
+) -> Result<Exit, Failure> {
+    let whom = Whom::parse(user)?;
+    let scopes = Scopes::parse(scopes).map_err(|invalid| Failure::Usage(invalid.to_string()))?;
+    let domain = domain(config).await?;
+    let done = async {
+        let id = whom.id(&domain).await?;
+        if grant { domain.grant_scopes(id, &scopes).await } else { domain.revoke_scopes(id, &scopes).await }
+    };
+    done.await.map_err(refused).and_then(|scopes| print(&scopes.to_list()))
+}
+
+fn refused(error: Error) -> Failure {
+    match error {
+        Error::NotFound(_) => Failure::Refused("there is no such user".to_owned()),
+        error => Failure::Refused(error.to_string()),
     }
 }
 
@@ -66,6 +83,13 @@ enum Whom {
 }
 
 impl Whom {
+    async fn id(self, domain: &Domain) -> domain::Result<UserId> {
+        match self {
+            Self::Id(id) => Ok(id),
+            Self::Address(email) => Ok(domain.find_user(&email).await?.id),
+        }
+    }
+
     fn parse(user: &str) -> Result<Self, Failure> {
         let address = || Email::parse(user).map(Self::Address);
         user.parse().map(Self::Id).or_else(|_| address()).map_err(|_| {

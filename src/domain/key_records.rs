@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::Semaphore;
 
-use super::{Domain, Result, revocations::Revocations};
+use super::{Domain, Result, revocations::Revocations, usage::LastUse};
 use crate::{
     store::api_keys,
     types::{Digest, KeyId, RateLimit, Scopes, Time, UserId},
@@ -34,6 +34,7 @@ pub(super) struct KeyRecord {
     pub(super) owner_disabled: bool,
     /// See [`Revocations`].
     epoch: u64,
+    pub(super) last_use: LastUse,
 }
 
 impl KeyRecord {
@@ -99,18 +100,14 @@ impl Domain {
         if records.is_unknown(&digest, now) {
             return Ok(None);
         }
-        match self.unless_away(self.read_key(digest)).await? {
-            Some(record) => {
-                let record = Arc::new(record);
-                // Refused only when the cache was cleared meanwhile.
-                let _ = guard.insert(Arc::clone(&record));
-                Ok(Some(record))
-            }
-            None => {
-                records.unknown.insert(digest, now);
-                Ok(None)
-            }
-        }
+        let Some(record) = self.unless_away(self.read_key(digest)).await? else {
+            records.unknown.insert(digest, now);
+            return Ok(None);
+        };
+        let record = Arc::new(record);
+        // Refused only when the cache was cleared meanwhile.
+        let _ = guard.insert(Arc::clone(&record));
+        Ok(Some(record))
     }
 
     async fn read_key(&self, digest: Digest) -> Result<Option<KeyRecord>> {
@@ -129,6 +126,7 @@ impl Domain {
             revoked: key.revoke_time.is_some(),
             owner_disabled: owner.disabled_time.is_some(),
             epoch,
+            last_use: LastUse::default(),
         }))
     }
 }

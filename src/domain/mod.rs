@@ -13,6 +13,7 @@ mod delete_me;
 mod disable_user;
 pub mod error;
 mod feed;
+mod grant_scopes;
 mod key_records;
 mod keyring;
 pub mod keys;

@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
-use super::{Domain, Error, Result};
+use super::{Domain, Error, Result, key_records::KeyRecord};
 use crate::{
     store::api_keys,
     types::{KeyId, Time},
@@ -19,21 +22,50 @@ const BATCH: usize = 100;
 
 /// The notes of this replica.
 #[derive(Default)]
-pub(super) struct Usage(Mutex<HashMap<KeyId, Time>>);
+pub(super) struct Usage {
+    /// Keys that were used since they were last written down: a record is in it once, and holds the time itself.
+    used: Mutex<Vec<Arc<KeyRecord>>>,
+    /// What could not be written.
+    unwritten: Mutex<HashMap<KeyId, Time>>,
+}
+
+/// When a key was last used, if that has not been written down; 0 if it has.
+#[derive(Debug, Default)]
+pub(super) struct LastUse(AtomicI64);
 
 impl Usage {
-    pub(super) fn record(&self, key_id: KeyId, time: Time) {
-        // A panic elsewhere cannot leave a note half made.
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() < MAX_NOTED || notes.contains_key(&key_id) {
-            let latest = notes.entry(key_id).or_insert(time);
-            *latest = time.max(*latest);
+    pub(super) fn record(&self, key: &Arc<KeyRecord>, time: Time) {
+        if key.last_use.0.fetch_max(time.micros().max(1), Ordering::AcqRel) == 0 {
+            let mut used = lock(&self.used);
+            if used.len() < MAX_NOTED {
+                used.push(Arc::clone(key));
+            } else {
+                key.last_use.0.store(0, Ordering::Release);
+            }
         }
     }
 
     fn take(&self) -> HashMap<KeyId, Time> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let used = std::mem::take(&mut *lock(&self.used));
+        let mut notes = std::mem::take(&mut *lock(&self.unwritten));
+        for key in used {
+            // Used from now on, it is noted anew.
+            let time = Time::from_micros(key.last_use.0.swap(0, Ordering::AcqRel));
+            let latest = notes.entry(key.key_id).or_insert(time);
+            *latest = time.max(*latest);
+        }
+        notes
     }
+
+    /// Keeps what could not be written for the next time.
+    fn put_back(&self, notes: Vec<(KeyId, Time)>) {
+        lock(&self.unwritten).extend(notes);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere cannot leave a note half made.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Domain {
@@ -52,9 +84,7 @@ impl Domain {
                 Ok::<_, Error>(())
             });
             if let Err(error) = written.await {
-                for (key_id, time) in notes {
-                    self.usage.record(key_id, time);
-                }
+                self.usage.put_back(notes);
                 return Err(error);
             }
             notes.drain(..notes.len().min(BATCH));

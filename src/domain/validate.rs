@@ -174,7 +174,7 @@ impl Domain {
                     return Ok(answer);
                 }
             }
-            self.usage.record(key.key_id, now);
+            self.usage.record(&key, now);
         }
         Ok(answer)
     }

@@ -149,6 +149,13 @@ pub async fn set_disabled(tx: &mut Tx, id: UserId, disabled_time: Option<Time>, 
     run!(tx, c => Ok(query.execute(c).await?))
 }
 
+/// Changes what the account may do.
+pub async fn set_scopes(tx: &mut Tx, id: UserId, scopes: &Scopes, now: Time) -> Result<usize> {
+    let query =
+        diesel::update(users::table.find(id)).set((users::scopes.eq(scopes), users::update_time.eq(now)));
+    run!(tx, c => Ok(query.execute(c).await?))
+}
+
 /// Replaces the hash of an unchanged password (S6). The account's owner changed nothing, so its update time stays.
 pub async fn rehash_password(tx: &mut Tx, id: UserId, hash: &PasswordHash) -> Result<usize> {
     let query = diesel::update(users::table.find(id)).set(users::password_hash.eq(hash));

@@ -72,6 +72,8 @@ named! {
         DisableAccount = "disable_account",
         /// The account was opened again.
         EnableAccount = "enable_account",
+        /// The operator changed what the account may do.
+        ChangeScopes = "change_scopes",
         /// A key was made.
         CreateKey = "create_key",
         /// A key's record was changed.

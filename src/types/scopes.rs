@@ -73,6 +73,20 @@ impl Scopes {
         Self(self.0.iter().filter(|scope| other.contains(scope)).cloned().collect())
     }
 
+    /// Those that are in either set.
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub fn union(&self, other: &Self) -> Result<Self, Invalid> {
+        Self::parse(self.iter().chain(other.iter().filter(|scope| !self.iter().any(|had| had == *scope))))
+    }
+
+    /// Those that are not in the other set.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|scope| !other.contains(scope)).cloned().collect())
+    }
+
     /// Those of `required` that are not in this set.
     pub fn missing(&self, required: &Self) -> Vec<String> {
         required.0.iter().filter(|scope| !self.contains(scope)).map(|scope| scope.0.clone()).collect()
@@ -99,6 +113,10 @@ mod tests {
         assert_eq!(scopes.to_list(), "a:read b:write");
         assert_eq!(Scopes::parse_list("a:read b:write").unwrap(), scopes);
         assert_eq!(scopes.missing(&Scopes::parse(["A:read", "b:write"]).unwrap()), ["A:read"]);
+        let other = Scopes::parse(["b:write", "c"]).unwrap();
+        assert_eq!(scopes.union(&other).unwrap().to_list(), "a:read b:write c");
+        assert_eq!(scopes.difference(&other).to_list(), "a:read");
+        assert_eq!(scopes.intersection(&other).to_list(), "b:write");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::{body::Body, extract::Extension, routing::get};
+use axum::{Router, body::Body, extract::Extension, routing::get};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2;
 use tokio::{
@@ -132,8 +132,8 @@ async fn sockets_have_nodelay() {
     assert!(!same.nodelay().unwrap());
     let limits = Limits::default();
     let app = Router::new().route("/", get(async || "here"));
-    let server = Server { http: http(&limits), app, limits, stop: CancellationToken::new() };
-    let serving = async { server.connection(TcpStream::from_std(accepted).unwrap(), peer).await };
+    let server = Server { http: http(&limits), app: app.into(), limits, stop: CancellationToken::new() };
+    let serving = Arc::new(server).connection(TcpStream::from_std(accepted).unwrap(), peer);
     let answered = async {
         client.write_all(GET).await.unwrap();
         head(&mut client).await;
