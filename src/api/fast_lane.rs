@@ -4,17 +4,14 @@
 //! left of them here is what protects it: its size (tonic looks at that), its time, panics, errors in our words, and the
 //! headers that every answer carries. Whatever is not such a call takes the usual way, and gets the same answer there.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
+use std::{convert::Infallible, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     http::{Method, Request, Response, Version, header::CONTENT_TYPE},
 };
+use futures_util::future;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -25,7 +22,7 @@ use super::{
     door::Door,
     guard::{self, catch, patience},
     pb::{ErrorReason, auth_service_server::AuthServiceServer},
-    server::Limits,
+    server::{Limits, Peer},
     status::Problem,
 };
 
@@ -62,13 +59,21 @@ impl App {
         Self { router, fast: Some(Fast { auth, limits }) }
     }
 
-    /// Answers.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Answers. The future is small, since it is moved about with each call: what is large is behind a pointer.
+    pub fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Peer,
+    ) -> impl Future<Output = Answer> + Send + use<> {
         match &self.fast {
-            Some(fast) if takes(&request) => fast.answer(request).await,
+            Some(fast) if takes(&request) => future::Either::Left(fast.answer(request)),
             _ => {
-                let Ok(answer) = self.router.clone().call(request).await;
-                answer.map(Either::Left)
+                request.extensions_mut().insert(peer);
+                let mut router = self.router.clone();
+                future::Either::Right(Box::pin(async move {
+                    let Ok(answer) = router.call(request).await;
+                    answer.map(Either::Left)
+                }))
             }
         }
     }
@@ -83,27 +88,36 @@ fn takes<B>(request: &Request<B>) -> bool {
 }
 
 impl Fast {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let mut answer = match self.call(request).await {
-            Ok(answer) => answer,
-            Err(problem) => Door::Grpc(GRPC).answer(problem).map(Either::Left),
-        };
-        guard::mark_private(answer.headers_mut());
-        answer
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
+        let patience = patience(request.headers(), self.limits.request_timeout);
+        // It is boxed, and begins when it is polled.
+        let call = self.auth.clone().call(request);
+        async move {
+            let mut answer = match outcome(patience, call).await {
+                Ok(answer) => answer,
+                Err(problem) => Door::Grpc(GRPC).answer(problem).map(Either::Left),
+            };
+            guard::mark_private(answer.headers_mut());
+            answer
+        }
     }
+}
 
-    async fn call(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
-        let patience = patience(request.headers(), self.limits.request_timeout)?;
-        let mut auth = self.auth.clone();
-        let mut call = pin!(catch(async { auth.call(request).await }));
-        let Ok(answer) = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            // Nearly always: the message has come with its headers, and the answer is in memory. A timer would cost more.
-            Poll::Ready(answer) => answer?,
-            Poll::Pending => timeout(patience, call).await.map_err(|_| ErrorReason::DeadlineExceeded)??,
-        };
-        Ok(match guard::canonical_error(answer.headers()) {
-            None => answer.map(Either::Right),
-            Some(error) => error.map(Either::Left),
-        })
-    }
+async fn outcome<F>(patience: Result<Duration, Problem>, call: F) -> Result<Answer, Problem>
+where
+    F: Future<Output = Result<Response<tonic::body::Body>, Infallible>>,
+{
+    let patience = patience?;
+    let mut call = pin!(catch(call));
+    let Ok(answer) = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        // Nearly always: the message has come with its headers, and the answer is in memory. A timer would cost more.
+        Poll::Ready(answer) => answer?,
+        Poll::Pending => {
+            Box::pin(timeout(patience, call)).await.map_err(|_| ErrorReason::DeadlineExceeded)??
+        }
+    };
+    Ok(match guard::canonical_error(answer.headers()) {
+        None => answer.map(Either::Right),
+        Some(error) => error.map(Either::Left),
+    })
 }

@@ -4,6 +4,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::http::Request;
+use futures_util::FutureExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -175,10 +176,8 @@ impl Server {
         }
         let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.app.answer(request).await) }
+        let service = service_fn(|request: Request<Incoming>| {
+            self.app.answer(request, Peer(peer)).map(Ok::<_, Infallible>)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         // The port stands in for chance, so that clients that came together do not come back together.

@@ -10,12 +10,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Domain, Error, Result, keyring, tokens};
+use super::{Domain, Error, Result, keyring};
 use crate::{
     store::{
-        self, Store, Tx,
+        self, Tx,
         changes::{self, Change},
-        feed::{Cursor, Entry, Feed},
+        feed::{Cursor, Entry, Feed, PageEnd},
         users,
     },
     types::{Clock, Time},
@@ -36,7 +36,10 @@ const USERS: usize = 500;
 #[derive(Default)]
 pub(super) struct Reader {
     feed: Option<Feed>,
-    cursor: Cursor,
+    /// What was read, as far as this connection goes.
+    from: Cursor,
+    /// What was read at all.
+    seen: Cursor,
     /// What was read and not told to those who watch.
     untold: Vec<Entry>,
     /// What was read before is void.
@@ -85,17 +88,21 @@ impl Domain {
     /// Looks at the change feed, again and again.
     pub async fn follow_changes(&self) {
         let mut reader = self.reader.lock().await;
+        let mut away = false;
         loop {
-            let told = tokio::select! {
-                () = sleep(POLL) => false,
-                () = self.looking.wanted.notified() => false,
-                () = self.looking.changed.notified() => true,
-                () = reader.notified() => false,
+            let tell = if away {
+                // Whatever is wanted: a database that comes up is not helped by being asked without a pause.
+                sleep(POLL).await;
+                false
+            } else {
+                tokio::select! {
+                    () = sleep(POLL) => false,
+                    () = self.looking.wanted.notified() => false,
+                    () = self.looking.changed.notified() => true,
+                    () = reader.notified() => false,
+                }
             };
-            if told {
-                reader.notify().await;
-            }
-            self.look(&mut reader).await;
+            away = !self.look(&mut reader, tell).await;
         }
     }
 
@@ -104,12 +111,12 @@ impl Domain {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin_following(&self) -> Result<(), keyring::LoadError> {
-        self.read_changes(&mut *self.reader.lock().await).await
+        self.read_changes(&mut *self.reader.lock().await, false).await
     }
 
     /// Looks once, and says how it went to whoever waits for it.
-    async fn look(&self, reader: &mut Reader) {
-        let mut looking = Box::pin(self.read_changes(reader));
+    async fn look(&self, reader: &mut Reader, tell: bool) -> bool {
+        let mut looking = Box::pin(self.read_changes(reader, tell));
         let mut silent = Duration::ZERO;
         let outcome = loop {
             let began = Clock::uptime();
@@ -123,10 +130,11 @@ impl Domain {
                 self.hear(silent >= SILENCE, &"it does not answer");
             }
         };
-        match outcome {
+        match &outcome {
             Ok(()) => self.hear(false, &""),
-            Err(error) => self.hear(true, &error),
+            Err(error) => self.hear(true, error),
         }
+        outcome.is_ok()
     }
 
     fn hear(&self, away: bool, why: &dyn std::fmt::Display) {
@@ -143,44 +151,88 @@ impl Domain {
         }
     }
 
-    async fn read_changes(&self, reader: &mut Reader) -> Result<(), keyring::LoadError> {
+    /// `tell` says that others have something to read, too.
+    async fn read_changes(&self, reader: &mut Reader, tell: bool) -> Result<(), keyring::LoadError> {
         let had_connection = reader.feed.is_some();
-        let read = self.read_changes_once(reader).await;
+        let read = self.read_changes_once(reader, tell).await;
         match read {
             // The connection may be dead, and the database well.
             Err(_) if had_connection => {
                 reader.feed = None;
-                self.read_changes_once(reader).await
+                self.read_changes_once(reader, tell).await
             }
             read => read,
         }
         .inspect_err(|_| reader.feed = None)
     }
 
-    async fn read_changes_once(&self, reader: &mut Reader) -> Result<(), keyring::LoadError> {
-        let Reader { feed, cursor, untold, restarted, keys_changed } = reader;
-        let feed = connected(feed, &self.store).await?;
-        let (uptime, now) = (Clock::uptime(), self.clock.now());
-        let batch = feed.read(cursor, now - tokens::CLOCK_SKEW).await?;
-        self.revocations.apply(&batch.entries, batch.restarted, cursor.position(), now);
-        *restarted |= batch.restarted;
-        *keys_changed |= batch.restarted
-            || batch.entries.iter().any(|entry| entry.change == Some(Change::SigningKeysChanged));
-        untold.extend(batch.entries);
-
-        let epoch = self.revocations.epoch();
-        for ids in self.revocations.unread_users().chunks(USERS) {
-            let mut owners = users::find_owners(feed.conn(), ids).await?;
-            for id in ids {
-                self.revocations.set_user(*id, epoch, owners.remove(id));
-            }
+    async fn read_changes_once(&self, reader: &mut Reader, tell: bool) -> Result<(), keyring::LoadError> {
+        if reader.feed.is_none() {
+            reader.feed = Some(self.store.open_feed().await?);
+            // It may lead to another server than before, which a standby was promoted to, and which lacks the last changes that
+            // were seen. So all is read, and what it says counts.
+            reader.from = Cursor::default();
+            self.revocations.doubt();
         }
-        if *keys_changed {
-            let ring = keyring::read(feed.conn(), &self.master_key).await?;
-            self.set_keys(ring);
+        let Reader { feed: Some(feed), from, seen, untold, restarted, keys_changed } = reader else {
+            return Ok(());
+        };
+        let (uptime, as_of) = (Clock::uptime(), self.clock.now());
+        let (cursor, now) = in_time(async {
+            if tell {
+                feed.notify().await?;
+            }
+            Ok((feed.cursor().await?, feed.conn().now().await?))
+        })
+        .await?;
+        *restarted |= seen.is_ahead_of(&cursor);
+        let mut page_end = Some(PageEnd::default());
+        while let Some(after) = page_end {
+            let (entries, end) = feed.page(from, after).await?;
+            *keys_changed |= entries.iter().any(|entry| entry.change == Some(Change::SigningKeysChanged));
+            untold.extend(self.revocations.apply(entries));
+            page_end = end;
+        }
+        self.revocations.reached(cursor.position(), now);
+        from.clone_from(&cursor);
+        *seen = cursor;
+
+        self.read_users(feed).await?;
+        if *keys_changed || *restarted {
+            match keyring::read(feed.conn(), &self.master_key).await {
+                Ok(ring) => self.set_keys(ring),
+                Err(keyring::LoadError::Store(error @ store::Error::Unavailable(_))) => {
+                    return Err(error.into());
+                }
+                // Not a reason to know nothing else: the keys stay as they were.
+                Err(error) => {
+                    tracing::error!(cause = ?error, "the signing keys have changed and cannot be read")
+                }
+            }
             *keys_changed = false;
         }
-        self.revocations.known_as_of(uptime, now, std::mem::take(untold), std::mem::take(restarted));
+        self.revocations.known_as_of(uptime, as_of, std::mem::take(untold), std::mem::take(restarted));
+        Ok(())
+    }
+
+    /// Reads the users that have changed.
+    async fn read_users(&self, feed: &mut Feed) -> Result<(), store::Error> {
+        let epoch = self.revocations.epoch();
+        for ids in self.revocations.unread_users().chunks(USERS) {
+            match users::find_owners(feed.conn(), ids).await {
+                Ok(mut owners) => {
+                    for id in ids {
+                        self.revocations.set_user(*id, epoch, owners.remove(id));
+                    }
+                }
+                Err(error @ store::Error::Unavailable(_)) => return Err(error),
+                // One row that cannot be read. Validation reads these users' by themselves then, and refuses that one.
+                Err(error) => {
+                    tracing::error!(cause = ?error, "users that have changed cannot be read");
+                    self.revocations.leave_unread(ids);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -197,9 +249,9 @@ impl Domain {
         let mut heard = self.looking.heard.subscribe();
         let recent = |heard: &Heard| Clock::uptime().saturating_sub(heard.at) <= FRESH;
         let looked = async {
-            self.looking.wanted.notify_one();
             // The first that is heard may be of a look from before.
             while self.revocations.age() > FRESH && !recent(&heard.borrow_and_update()) {
+                self.looking.wanted.notify_one();
                 if heard.changed().await.is_err() {
                     break;
                 }
@@ -219,17 +271,25 @@ impl Domain {
         self.revocations.age() <= self.settings.max_staleness
     }
 
-    /// Reads from the database, unless it is known to be away, or is found to be meanwhile: an answer in vain is not waited
-    /// for.
-    pub(super) async fn unless_away<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Reads from the database for a validation, unless that is known to be away, or is found to be meanwhile: an answer in vain is
+    /// not waited for. In a task of its own, so that a caller who leaves does not cost a connection, which everybody could make
+    /// happen.
+    pub(super) async fn read_apart<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let mut heard = self.looking.heard.subscribe();
+        if heard.borrow_and_update().away {
+            return Err(unavailable("it is away"));
+        }
+        let read = tokio::spawn(read);
         tokio::select! {
             biased;
             gone = heard.wait_for(|heard| heard.away) => {
                 drop(gone);
                 Err(unavailable("it is away"))
             }
-            read = read => read,
+            read = read => read.map_err(|panic| Error::Internal(Box::new(panic)))?,
         }
     }
 }
@@ -247,23 +307,12 @@ impl Reader {
             }
         }
     }
-
-    /// Sends word to the other replicas. They look in any case: it only makes them look sooner.
-    async fn notify(&mut self) {
-        if let Some(feed) = &mut self.feed
-            && feed.notify().await.is_err()
-        {
-            self.feed = None;
-        }
-    }
 }
 
-async fn connected<'a>(feed: &'a mut Option<Feed>, store: &Store) -> Result<&'a mut Feed, store::Error> {
-    let open = match feed.take() {
-        Some(open) => open,
-        None => store.open_feed().await?,
-    };
-    Ok(feed.insert(open))
+/// What a server that is well answers at once: a connection that has gone silent is given up sooner than a query.
+async fn in_time<T>(answer: impl Future<Output = Result<T, store::Error>>) -> Result<T, store::Error> {
+    let late = |_| store::Error::Unavailable("the change feed's connection is silent".into());
+    timeout(SILENCE, answer).await.map_err(late)?
 }
 
 fn unavailable(why: &str) -> Error {

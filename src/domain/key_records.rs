@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{Domain, Result, revocations::Revocations, usage::LastUse};
 use crate::{
-    store::api_keys,
+    store::{Store, api_keys},
     types::{Digest, KeyId, RateLimit, Scopes, Time, UserId},
 };
 
@@ -48,7 +48,7 @@ pub(super) struct KeyRecords {
     known: Cache<Digest, Arc<KeyRecord>>,
     unknown: Cache<Digest, Time>,
     /// Anybody can make up well-formed keys: they must not crowd the database (S36).
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
 }
 
 impl KeyRecords {
@@ -56,7 +56,7 @@ impl KeyRecords {
         Self {
             known: Cache::new(max_known),
             unknown: Cache::new(MAX_UNKNOWN),
-            lookups: Semaphore::new(LOOKUPS),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 
@@ -67,23 +67,29 @@ impl KeyRecords {
 }
 
 impl Domain {
-    /// What is known of the key with this secret. `None` when there is none.
-    pub(super) async fn key_record(&self, digest: Digest, now: Time) -> Result<Option<Arc<KeyRecord>>> {
-        let records = &self.key_records;
-        if let Some(record) = records.known.get(&digest)
+    /// What is known of the key with this secret, no older than the knowledge of what was revoked. `None` when there is none.
+    pub(super) async fn key_record(&self, digest: Digest) -> Result<Option<Arc<KeyRecord>>> {
+        if let Some(record) = self.key_records.known.get(&digest)
             && record.holds(&self.revocations)
         {
             return Ok(Some(record));
         }
-        if records.is_unknown(&digest, now) {
-            return Ok(None);
+        loop {
+            let Some(record) = self.look_up(digest).await? else { return Ok(None) };
+            // It may have taken long, and what came meanwhile may be about this key.
+            self.catch_up().await?;
+            if record.holds(&self.revocations) {
+                return Ok(Some(record));
+            }
         }
-        self.look_up(digest, now).await
     }
 
     /// Reads it from the database, at most once at a time: who asks meanwhile waits for that answer.
-    async fn look_up(&self, digest: Digest, now: Time) -> Result<Option<Arc<KeyRecord>>> {
+    async fn look_up(&self, digest: Digest) -> Result<Option<Arc<KeyRecord>>> {
         let records = &self.key_records;
+        if records.is_unknown(&digest, self.clock.now()) {
+            return Ok(None);
+        }
         let known = records.known.entry_async(&digest, |_, record| {
             if record.holds(&self.revocations) {
                 EntryAction::Retain(Arc::clone(record))
@@ -97,11 +103,13 @@ impl Domain {
             // Neither is asked for.
             EntryResult::Removed(..) | EntryResult::Timeout => return Ok(None),
         };
-        if records.is_unknown(&digest, now) {
+        if records.is_unknown(&digest, self.clock.now()) {
             return Ok(None);
         }
-        let Some(record) = self.unless_away(self.read_key(digest)).await? else {
-            records.unknown.insert(digest, now);
+        let read =
+            read_key(self.store.clone(), Arc::clone(&records.lookups), Arc::clone(&self.revocations), digest);
+        let Some(record) = self.read_apart(read).await? else {
+            records.unknown.insert(digest, self.clock.now());
             return Ok(None);
         };
         let record = Arc::new(record);
@@ -109,24 +117,29 @@ impl Domain {
         let _ = guard.insert(Arc::clone(&record));
         Ok(Some(record))
     }
+}
 
-    async fn read_key(&self, digest: Digest) -> Result<Option<KeyRecord>> {
-        // It is never closed.
-        let _permit = self.key_records.lookups.acquire().await;
-        // Before it is read, so that what changes meanwhile makes it stale.
-        let epoch = self.revocations.epoch();
-        let found = api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?;
-        Ok(found.map(|(secret, key, owner)| KeyRecord {
-            user_id: key.user_id,
-            key_id: key.id,
-            rate_limit: key.rate_limit(),
-            scopes: Arc::new(key.scopes.intersection(&owner.scopes)),
-            expire_time: key.expire_time,
-            secret_expire_time: secret.expire_time,
-            revoked: key.revoke_time.is_some(),
-            owner_disabled: owner.disabled_time.is_some(),
-            epoch,
-            last_use: LastUse::default(),
-        }))
-    }
+async fn read_key(
+    store: Store,
+    lookups: Arc<Semaphore>,
+    revocations: Arc<Revocations>,
+    digest: Digest,
+) -> Result<Option<KeyRecord>> {
+    // It is never closed.
+    let _permit = lookups.acquire().await;
+    // Before it is read, so that what changes meanwhile makes it stale.
+    let epoch = revocations.epoch();
+    let found = api_keys::find_by_secret(&mut store.conn().await?, digest).await?;
+    Ok(found.map(|(secret, key, owner)| KeyRecord {
+        user_id: key.user_id,
+        key_id: key.id,
+        rate_limit: key.rate_limit(),
+        scopes: Arc::new(key.scopes.intersection(&owner.scopes)),
+        expire_time: key.expire_time,
+        secret_expire_time: secret.expire_time,
+        revoked: key.revoke_time.is_some(),
+        owner_disabled: owner.disabled_time.is_some(),
+        epoch,
+        last_use: LastUse::default(),
+    }))
 }

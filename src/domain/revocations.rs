@@ -21,8 +21,7 @@ use crate::{
     types::{Clock, KeyId, Scopes, SessionId, Time, UserId},
 };
 
-/// Ended sessions that are held at most (S62): as many sign-ins as some cores can hash in a day. What would be more is
-/// looked up in the database.
+/// Ended sessions that are held at most (S62). What would be more is looked up in the database.
 const MAX_SESSIONS: usize = 1_000_000;
 /// Changed users, and changed keys, that are held at most.
 const MAX_OTHERS: usize = 100_000;
@@ -142,8 +141,8 @@ impl Revocations {
             Some((_, UserState::Disabled)) => Session::Disabled,
             Some((_, UserState::Deleted)) => Session::Ended,
             _ if ended => Session::Ended,
+            _ if state.overfull_until.is_some_and(|end| now < end) => Session::Unknown,
             Some((_, UserState::Active(scopes))) => Session::Limited(Arc::clone(scopes)),
-            None if state.overfull_until.is_some_and(|end| now < end) => Session::Unknown,
             None => Session::Alive,
         }
     }
@@ -165,30 +164,52 @@ impl Revocations {
     pub(super) fn apply_own(&self, changes: &[Change], expire_time: Time) {
         let mut state = self.write();
         for change in changes {
-            state.apply(*change, UNREAD_POSITION, expire_time);
+            let _ = state.apply(*change, UNREAD_POSITION, expire_time);
         }
     }
 
-    /// Takes in what was read. Users that changed have to be [read](Self::unread_users) then.
-    pub(super) fn apply(&self, entries: &[Entry], restarted: bool, position: i64, now: Time) {
+    /// Takes in what was read, and says what of it is new. Users that changed have to be [read](Self::unread_users) then.
+    pub(super) fn apply(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let mut state = self.write();
-        if restarted {
-            // What is kept may be too much, and does no harm: ids are not used twice.
-            state.epoch += 1;
-            state.floor = state.epoch;
-        }
-        for entry in entries {
-            if let Some(change) = entry.change {
-                state.apply(change, entry.position, entry.expire_time);
-            }
-        }
+        let mut is_new = |entry: &Entry| match entry.change {
+            Some(change) => state.apply(change, entry.position, entry.expire_time),
+            None => false,
+        };
+        entries.into_iter().filter(|entry| is_new(entry)).collect()
+    }
+
+    /// Notes how far the reader has come, and lets go of what no longer matters at `now`, by the database's clock.
+    pub(super) fn reached(&self, position: i64, now: Time) {
+        let mut state = self.write();
         state.position = position;
         state.sweep(now);
+    }
+
+    /// What was read of keys and users may be wrong: it has to be read anew. What has ended stays so: ids are not used twice.
+    pub(super) fn doubt(&self) {
+        let mut state = self.write();
+        state.epoch += 1;
+        let epoch = state.epoch;
+        state.floor = epoch;
+        let State { users, unread, .. } = &mut *state;
+        for (id, (told, user)) in users {
+            told.epoch = epoch;
+            *user = UserState::Unread;
+            unread.insert(*id);
+        }
     }
 
     /// Users that changed and have not been read since.
     pub(super) fn unread_users(&self) -> Vec<UserId> {
         self.read().unread.iter().copied().collect()
+    }
+
+    /// Leaves these to be read one by one, when they are asked about.
+    pub(super) fn leave_unread(&self, ids: &[UserId]) {
+        let mut state = self.write();
+        for id in ids {
+            state.unread.remove(id);
+        }
     }
 
     /// Notes what a user may do, as read at `epoch`; `None` when there is no such user any more.
@@ -258,7 +279,18 @@ impl Revocations {
 }
 
 impl State {
-    fn apply(&mut self, change: Change, position: i64, expire_time: Time) {
+    /// Says whether it is new.
+    fn apply(&mut self, change: Change, position: i64, expire_time: Time) -> bool {
+        let known = match change {
+            Change::SessionEnded(id) => self.sessions.get(&id),
+            Change::UserChanged(id) => self.users.get(&id).map(|(told, _)| told),
+            Change::KeyEnded(id) | Change::KeyChanged(id) => self.keys.get(&id),
+            Change::SigningKeysChanged => self.signing_keys.as_ref(),
+        };
+        // Read again: a transaction's rows are seen all at once.
+        if known.is_some_and(|told| told.position == position && position != UNREAD_POSITION) {
+            return false;
+        }
         self.epoch += 1;
         let told = Told { position, expire_time, epoch: self.epoch };
         match change {
@@ -288,6 +320,7 @@ impl State {
             }
             Change::SigningKeysChanged => self.signing_keys = Some(told),
         }
+        true
     }
 
     fn overfull(&mut self, expire_time: Time) {
@@ -361,7 +394,7 @@ mod tests {
     fn a_changed_user_is_read_before_anything_is_said_of_them() {
         let known = Revocations::default();
         let (user, session, _) = ids();
-        known.apply(&[entry(Change::UserChanged(user), 1)], false, 2, now());
+        known.apply(vec![entry(Change::UserChanged(user), 1)]);
         assert!(matches!(known.session(user, session, now()), Session::Unknown));
         assert_eq!(known.unread_users(), [user]);
         let epoch = known.epoch();
@@ -401,16 +434,36 @@ mod tests {
         let (user, session, key) = ids();
         let before = known.epoch();
         known.apply_own(&[Change::KeyChanged(key), Change::SessionEnded(session)], now() + DAY);
-        known.apply(&[], false, 1, now() + DAY - Duration::from_secs(1));
+        known.reached(1, now() + DAY - Duration::from_secs(1));
         assert!(matches!(known.session(user, session, now()), Session::Ended));
-        known.apply(&[], false, 1, now() + DAY + SWEEP);
+        known.reached(1, now() + DAY + SWEEP);
         assert!(matches!(known.session(user, session, now()), Session::Alive));
         assert!(!known.key_holds(key, user, before));
         assert!(known.key_holds(key, user, known.epoch()));
-        // Nor is anything from before a restoration.
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_read_anew_and_what_is_read_twice_is_known() {
+        let known = Revocations::default();
+        let (user, session, key) = ids();
+        let entries = || {
+            vec![
+                entry(Change::UserChanged(user), 1),
+                entry(Change::SessionEnded(session), 2),
+                entry(Change::KeyEnded(key), 2),
+            ]
+        };
+        assert_eq!(known.apply(entries()).len(), 3);
+        known.set_user(user, known.epoch(), Some(owner(&["a"], false)));
         let before = known.epoch();
-        known.apply(&[], true, 1, now());
+        assert!(known.apply(entries()).is_empty());
+        assert!(known.key_holds(key, user, before) && known.unread_users().is_empty());
+        known.doubt();
         assert!(!known.key_holds(key, user, before));
+        assert!(!known.key_holds(KeyId::generate(now()), UserId::generate(now()), before));
+        assert_eq!(known.unread_users(), [user]);
+        assert!(matches!(known.session(user, SessionId::generate(now()), now()), Session::Unknown));
+        assert!(known.apply(entries()).is_empty());
     }
 
     #[test]
@@ -429,7 +482,8 @@ mod tests {
             entry(Change::KeyEnded(key), 9),
             entry(Change::SigningKeysChanged, 11),
         ];
-        known.apply(&all, false, 12, now());
+        known.apply(all.to_vec());
+        known.reached(12, now());
         assert_eq!(told(0), (true, vec![5, 7, 9, 11]));
         assert_eq!(told(8), (false, vec![9, 11]));
         assert_eq!(told(12), (false, vec![]));
@@ -451,6 +505,10 @@ mod tests {
         known.apply_own(&changes, now() + DAY);
         let (user, session, key) = ids();
         assert!(matches!(known.session(user, session, now()), Session::Unknown));
+        // Also of a user who is known: it may be the session that found no place.
+        let held = UserId(uuid::Uuid::from_u128(0));
+        known.set_user(held, known.epoch(), Some(owner(&["a"], false)));
+        assert!(matches!(known.session(held, session, now()), Session::Unknown));
         assert!(known.watch(0, now()).is_none());
         assert!(known.key_holds(key, user, known.epoch()));
         assert!(!known.key_holds(key, user, known.epoch() - 1));

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Domain, Result, feed::FRESH, revocations::Session};
 use crate::{
     crypto::{api_key, tokens::Claims},
-    store::{sessions, users::Owner},
+    store::{Store, sessions, users::Owner},
     types::{KeyId, Scopes, SessionId, Time, UserId},
 };
 
@@ -123,7 +123,7 @@ impl Domain {
         }
         self.catch_up().await?;
         let known = match self.revocations.session(user_id, session_id, now) {
-            Session::Unknown => self.unless_away(self.read_session(user_id, session_id)).await?,
+            Session::Unknown => self.look_up_session(user_id, session_id, now).await?,
             known => known,
         };
         let scopes = match known {
@@ -138,14 +138,14 @@ impl Domain {
     }
 
     async fn validate_key(&self, secret: &str, required: &Scopes) -> Result<Validation> {
-        let now = self.clock.now();
         let Some(digest) = api_key::digest(secret) else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
         self.catch_up().await?;
-        let Some(key) = self.key_record(digest, now).await? else {
+        let Some(key) = self.key_record(digest).await? else {
             return Ok(Validation::refused(Status::Invalid, None));
         };
+        let now = self.clock.now();
         let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
         let status = if over(key.expire_time) {
             Some(Status::Expired)
@@ -179,14 +179,20 @@ impl Domain {
         Ok(answer)
     }
 
+    /// What only the database knows of a session, no older than the knowledge of what was revoked.
+    async fn look_up_session(&self, user_id: UserId, session_id: SessionId, now: Time) -> Result<Session> {
+        let read = self.read_apart(read_session(self.store.clone(), user_id, session_id)).await?;
+        // It may have taken long, and what came meanwhile may be about this session.
+        self.catch_up().await?;
+        Ok(match self.revocations.session(user_id, session_id, now) {
+            Session::Unknown | Session::Alive => read,
+            known => known,
+        })
+    }
+
     /// Whether a session lives and what its user may do now, as the database has it.
     pub(super) async fn read_session(&self, user_id: UserId, session_id: SessionId) -> Result<Session> {
-        let mut conn = self.store.conn().await?;
-        Ok(match sessions::find_owner(&mut conn, user_id, session_id).await? {
-            Some((Owner { disabled_time: Some(_), .. }, _)) => Session::Disabled,
-            Some((owner, Some(_))) => Session::Limited(Arc::new(owner.scopes)),
-            Some((_, None)) | None => Session::Ended,
-        })
+        read_session(self.store.clone(), user_id, session_id).await
     }
 
     /// Of a credential that holds: is it good for what was asked?
@@ -203,4 +209,13 @@ impl Domain {
             cacheable_until_time: valid.then(|| expire_time.map_or(fresh_until, |end| end.min(fresh_until))),
         }
     }
+}
+
+async fn read_session(store: Store, user_id: UserId, session_id: SessionId) -> Result<Session> {
+    let mut conn = store.conn().await?;
+    Ok(match sessions::find_owner(&mut conn, user_id, session_id).await? {
+        Some((Owner { disabled_time: Some(_), .. }, _)) => Session::Disabled,
+        Some((owner, Some(_))) => Session::Limited(Arc::new(owner.scopes)),
+        Some((_, None)) | None => Session::Ended,
+    })
 }

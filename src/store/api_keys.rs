@@ -155,15 +155,6 @@ pub async fn count_live(conn: &mut Conn, user_id: UserId, now: Time) -> Result<i
     run!(conn, c => Ok(query.get_result(c).await?))
 }
 
-/// The ids of the user's keys that were not revoked, oldest first.
-pub async fn list_unrevoked(conn: &mut Conn, user_id: UserId) -> Result<Vec<KeyId>> {
-    let query = api_keys::table
-        .filter(api_keys::user_id.eq(user_id).and(api_keys::revoke_time.is_null()))
-        .select(api_keys::id)
-        .order(api_keys::id);
-    run!(conn, c => Ok(query.load(c).await?))
-}
-
 /// Changes a key, and returns it as it is then.
 pub async fn update(tx: &mut Tx, id: KeyId, settings: &Settings) -> Result<Option<ApiKey>> {
     let query = diesel::update(api_keys::table.find(id)).set(settings);
@@ -175,6 +166,16 @@ pub async fn mark_revoked(tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
     let query = diesel::update(api_keys::table.find(id).filter(api_keys::revoke_time.is_null()))
         .set(api_keys::revoke_time.eq(now));
     run!(tx, c => Ok(query.execute(c).await? == 1))
+}
+
+/// Ends all of the user's keys. Says which, and when they would have expired.
+pub async fn mark_all_revoked(tx: &mut Tx, user_id: UserId, now: Time) -> Result<Vec<(KeyId, Option<Time>)>> {
+    let unrevoked =
+        api_keys::table.filter(api_keys::user_id.eq(user_id).and(api_keys::revoke_time.is_null()));
+    let query = diesel::update(unrevoked)
+        .set(api_keys::revoke_time.eq(now))
+        .returning((api_keys::id, api_keys::expire_time));
+    run!(tx, c => Ok(query.get_results(c).await?))
 }
 
 /// Notes that a key was used. An older use changes nothing.

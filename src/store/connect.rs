@@ -37,9 +37,10 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POSTGRES_SETUP: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; \
      SET idle_in_transaction_session_timeout = '15s'";
 
-/// FULL, so that what was acknowledged is on the disk (S19).
+/// FULL, so that what was acknowledged is on the disk (S19). A small cache of each connection's own (KiB): the file is in the
+/// system's.
 const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-     PRAGMA foreign_keys = ON";
+     PRAGMA foreign_keys = ON; PRAGMA cache_size = -512";
 
 /// Which database, and how much of it.
 #[derive(Debug, Clone)]

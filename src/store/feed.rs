@@ -1,13 +1,17 @@
-//! The table `changes` as a replica reads it: everything that was committed since it last looked, once.
+//! The table `changes` as a replica reads it: everything that was committed since it last looked.
 //!
 //! On PostgreSQL the order of ids is not the order of commits: a transaction that took its id early may commit late. So a
-//! [`Cursor`] goes by transactions. It stands at the oldest that was still open at the last look, and what was committed
-//! behind it is read at once and remembered as seen, so that a transaction that somebody forgot holds nothing back. On SQLite,
-//! which writes one transaction at a time, the ids do.
+//! [`Cursor`] goes by transactions: by those that were open at the last look, and those that have begun since. A transaction that
+//! somebody forgot to end then holds nothing back, nor is anything read twice for it. On SQLite, which writes one transaction at a
+//! time, the ids do.
 
-use std::{collections::HashMap, pin::pin};
+use std::pin::pin;
 
-use diesel::{dsl::sql, prelude::*};
+use diesel::{
+    dsl::{max, sql},
+    prelude::*,
+    sql_types::Array,
+};
 use diesel_async::RunQueryDsl;
 use futures_util::{FutureExt, StreamExt};
 
@@ -21,22 +25,28 @@ use super::{
 use crate::types::Time;
 
 /// Rows read at once.
-const PAGE: usize = 10_000;
+const PAGE: i64 = 10_000;
 
-/// How far a reader has come. It outlives connections.
-#[derive(Debug, Default)]
+/// How far a reader has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// Everything before it has been read.
-    position: i64,
-    /// The ids of what was read beyond it, and the positions of these.
-    seen: HashMap<i64, i64>,
+    /// Everything before it has been read, but for `open`.
+    end: i64,
+    /// Transactions before `end` that had not ended.
+    open: Vec<i64>,
 }
 
 impl Cursor {
     /// Whoever has learned all that a reader with this cursor was told needs to be told only what is at this position or
     /// beyond.
     pub fn position(&self) -> i64 {
-        self.position
+        self.open.iter().copied().min().unwrap_or(self.end)
+    }
+
+    /// Whether a reader that has come this far reads from a database that has not: one that was restored, or that a standby
+    /// was promoted to.
+    pub fn is_ahead_of(&self, now: &Self) -> bool {
+        self.end > now.end
     }
 }
 
@@ -51,14 +61,11 @@ pub struct Entry {
     pub expire_time: Time,
 }
 
-/// What one look brought.
-#[derive(Debug)]
-pub struct Batch {
-    /// What is new.
-    pub entries: Vec<Entry>,
-    /// Whether the database is behind what was read before, as one is that was restored: then everything is read anew, and
-    /// what was known may be wrong.
-    pub restarted: bool,
+/// Where in a look a page ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PageEnd {
+    position: i64,
+    id: i64,
 }
 
 /// A connection of its own, on which other replicas' wake-ups arrive, too.
@@ -83,71 +90,55 @@ impl Feed {
         &mut self.conn
     }
 
-    /// What was committed and has not been read, as far as it matters at `now`. Moves the cursor only if all of it could be
-    /// read.
-    pub async fn read(&mut self, cursor: &mut Cursor, now: Time) -> Result<Batch> {
-        // Before the rows are looked at: what commits in between is read now, and seen again.
-        let end = self.oldest_open().await?;
-        let restarted = end.is_some_and(|end| end < cursor.position);
-        let from = if restarted { 0 } else { cursor.position };
-        let rows = self.read_from(from, now).await?;
-        if restarted {
-            *cursor = Cursor::default();
-        }
-        let mut entries = Vec::new();
-        for (id, position, kind, subject, expire_time) in rows {
-            if cursor.seen.insert(id, position).is_none() {
-                let change = Change::from_columns(&kind, subject);
-                entries.push(Entry { change, position, expire_time });
-            }
-        }
-        let last = entries.last().map_or(cursor.position, |entry| entry.position + 1);
-        cursor.position = end.unwrap_or(last);
-        cursor.seen.retain(|_, position| *position >= cursor.position);
-        Ok(Batch { entries, restarted })
-    }
-
-    async fn read_from(&mut self, mut from: i64, now: Time) -> Result<Vec<Row>> {
-        let mut rows: Vec<Row> = Vec::new();
-        loop {
-            let page = self.page(from, now).await?;
-            let full = page.len() >= PAGE;
-            // The last transaction's other rows come with the next page, and some of its rows again.
-            from = page.last().map_or(from, |(_, position, ..)| *position);
-            rows.extend(page);
-            if !full {
-                return Ok(rows);
-            }
-        }
-    }
-
-    async fn page(&mut self, from: i64, now: Time) -> Result<Vec<Row>> {
-        let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
+    /// Where the database is: the cursor of whoever reads now all that it holds. What commits while they read is there for the
+    /// next look, too, and perhaps read twice.
+    pub async fn cursor(&mut self) -> Result<Cursor> {
         let conn = &mut self.conn;
         match &mut conn.inner {
             Inner::Postgres(c) => {
+                let query = diesel::select((
+                    sql::<TransactionId>("pg_snapshot_xmax(pg_current_snapshot())"),
+                    sql::<Array<TransactionId>>("ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot()))"),
+                ));
+                let load = async { Ok(query.get_result::<(Xid, Vec<Xid>)>(&mut **c).await?) };
+                let (Xid(end), open) = answer(&mut conn.waiting, load).await?;
+                Ok(Cursor { end, open: open.into_iter().map(|Xid(open)| open).collect() })
+            }
+            Inner::Sqlite(c) => {
+                let query = changes::table.select(max(changes::id));
+                let load = async { Ok(query.get_result::<Option<i64>>(&mut **c).await?) };
+                let last = answer(&mut conn.waiting, load).await?;
+                Ok(Cursor { end: last.map_or(0, |last| last + 1), open: Vec::new() })
+            }
+        }
+    }
+
+    /// What a reader with this cursor has not read, from the end of the page before on; and where this page ends if there may
+    /// be more.
+    pub async fn page(&mut self, cursor: &Cursor, after: PageEnd) -> Result<(Vec<Entry>, Option<PageEnd>)> {
+        let conn = &mut self.conn;
+        let rows: Vec<Row> = match &mut conn.inner {
+            Inner::Postgres(c) => {
+                let at = changes::transaction_id;
+                let (last, open) = (Xid(after.position), cursor.open.iter().copied().map(Xid));
+                let unread = at.ge(Xid(cursor.end)).or(at.eq_any(open.collect::<Vec<_>>()));
+                let beyond = at.gt(last).or(at.eq(last).and(changes::id.gt(after.id)));
                 let query = changes::table
-                    .filter(changes::transaction_id.ge(Xid(from)).and(changes::expire_time.gt(now)))
-                    .order((changes::transaction_id, changes::id))
-                    .limit(page)
-                    .select((
-                        changes::id,
-                        changes::transaction_id,
-                        changes::kind,
-                        changes::subject,
-                        changes::expire_time,
-                    ));
+                    .filter(unread.and(beyond))
+                    .order((at, changes::id))
+                    .limit(PAGE)
+                    .select((changes::id, at, changes::kind, changes::subject, changes::expire_time));
                 let load =
                     async { Ok(query.load::<(i64, Xid, String, Option<AnyId>, Time)>(&mut **c).await?) };
                 let rows = answer(&mut conn.waiting, load).await?;
                 let row = |(id, Xid(at), kind, subject, expire_time)| (id, at, kind, subject, expire_time);
-                Ok(rows.into_iter().map(row).collect())
+                rows.into_iter().map(row).collect()
             }
             Inner::Sqlite(c) => {
                 let query = changes::table
-                    .filter(changes::id.ge(from).and(changes::expire_time.gt(now)))
+                    .filter(changes::id.ge(cursor.end).and(changes::id.gt(after.id)))
                     .order(changes::id)
-                    .limit(page)
+                    .limit(PAGE)
                     .select((
                         changes::id,
                         changes::id,
@@ -155,22 +146,17 @@ impl Feed {
                         changes::subject,
                         changes::expire_time,
                     ));
-                answer(&mut conn.waiting, async { Ok(query.load(&mut **c).await?) }).await
+                answer(&mut conn.waiting, async { Ok(query.load(&mut **c).await?) }).await?
             }
-        }
-    }
-
-    /// The oldest transaction that has not ended. `None` on SQLite, where whoever reads sees all that has begun before.
-    async fn oldest_open(&mut self) -> Result<Option<i64>> {
-        let conn = &mut self.conn;
-        match &mut conn.inner {
-            Inner::Postgres(c) => {
-                let query = diesel::select(sql::<TransactionId>("pg_snapshot_xmin(pg_current_snapshot())"));
-                let load = async { Ok(query.get_result::<Xid>(&mut **c).await?) };
-                answer(&mut conn.waiting, load).await.map(|Xid(at)| Some(at))
-            }
-            Inner::Sqlite(_) => Ok(None),
-        }
+        };
+        let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE);
+        let end = rows.last().map(|(id, position, ..)| PageEnd { position: *position, id: *id });
+        let entries = rows.into_iter().map(|(_, position, kind, subject, expire_time)| Entry {
+            change: Change::from_columns(&kind, subject),
+            position,
+            expire_time,
+        });
+        Ok((entries.collect(), end.filter(|_| full)))
     }
 
     /// Wakes the other replicas. By itself and not by the transactions that change something: those would queue for a lock of

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use uuid::{Builder, Uuid};
+use uuid::{Builder, Uuid, fmt::Simple};
 
 use super::{Invalid, Time, random};
 
@@ -27,7 +27,13 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), self.0.simple())
+                // In one piece, so that `to_string` allocates once: each validation writes two of these.
+                const PREFIX: &str = concat!($prefix, "_");
+                let mut text = [0; PREFIX.len() + Simple::LENGTH];
+                let (prefix, digits) = text.split_at_mut(PREFIX.len());
+                prefix.copy_from_slice(PREFIX.as_bytes());
+                self.0.simple().encode_lower(digits);
+                f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 

@@ -123,18 +123,24 @@ on_both! {
 }
 
 on_both! {
-    async fn those_that_were_not_revoked_are_listed_oldest_first(database: Kind) {
+    async fn all_of_a_users_keys_are_ended_at_once(database: Kind) {
         let fixture = Fixture::new(database).await;
         let (ann, bob) = (fixture.user("ann").await, fixture.user("bob").await);
-        fixture.key(&bob, 0).await;
-        let (third, first) = (fixture.key(&ann, 2).await.id, fixture.key(&ann, 0).await.id);
-        let second = fixture.key(&ann, 1).await.id;
-        let mut conn = fixture.conn().await;
-        assert_eq!(api_keys::list_unrevoked(&mut conn, ann.id).await.unwrap(), [first, second, third]);
-        // One that has run out counts, until it is revoked as well.
+        let others = fixture.key(&bob, 0).await.id;
+        let (first, second, third) =
+            (fixture.key(&ann, 0).await.id, fixture.key(&ann, 1).await.id, fixture.key(&ann, 2).await.id);
+        // One that has run out counts; one that was revoked before does not.
         fixture.write(async |tx| api_keys::update(tx, first, &full_settings()).await).await;
         fixture.write(async |tx| api_keys::mark_revoked(tx, second, at(1)).await).await;
-        assert_eq!(api_keys::list_unrevoked(&mut conn, ann.id).await.unwrap(), [first, third]);
+        let mut ended = fixture.write(async |tx| api_keys::mark_all_revoked(tx, ann.id, at(2)).await).await;
+        ended.sort_unstable();
+        let mut expected = [(first, full_settings().expire_time), (third, None)];
+        expected.sort_unstable();
+        assert_eq!(ended, expected);
+        assert!(fixture.write(async |tx| api_keys::mark_all_revoked(tx, ann.id, at(3)).await).await.is_empty());
+        let mut conn = fixture.conn().await;
+        assert_eq!(api_keys::find(&mut conn, ann.id, first).await.unwrap().unwrap().revoke_time, Some(at(2)));
+        assert_eq!(api_keys::find(&mut conn, bob.id, others).await.unwrap().unwrap().revoke_time, None);
     }
 }
 
@@ -275,7 +281,7 @@ on_both! {
         assert!(api_keys::find(&mut conn, user.id, none).await.unwrap().is_none());
         assert!(fixture.write(async |tx| api_keys::lock(tx, user.id, none).await).await.is_none());
         assert!(api_keys::list(&mut conn, user.id, at(0), None, 10).await.unwrap().is_empty());
-        assert!(api_keys::list_unrevoked(&mut conn, user.id).await.unwrap().is_empty());
+        assert!(fixture.write(async |tx| api_keys::mark_all_revoked(tx, user.id, at(0)).await).await.is_empty());
         assert!(!fixture.write(async |tx| api_keys::mark_revoked(tx, none, at(0)).await).await);
         assert!(fixture.write(async |tx| api_keys::update(tx, none, &full_settings()).await).await.is_none());
         assert_eq!(fixture.write(async |tx| api_keys::mark_used(tx, none, at(0)).await).await, 0);

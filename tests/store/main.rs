@@ -11,6 +11,7 @@ mod api_keys;
 mod changes;
 mod clock;
 mod events;
+mod feed;
 mod identities;
 mod indexes;
 mod mails;

@@ -27,8 +27,11 @@ impl Domain {
         user_id: UserId,
         now: Time,
     ) -> Result<()> {
-        for id in api_keys::list_unrevoked(tx, user_id).await? {
-            self.end_key(tx, id, now).await?;
+        for (id, expire_time) in api_keys::mark_all_revoked(tx, user_id, now).await? {
+            // Those that have expired, of which there may be any number, are refused anyway.
+            if expire_time.is_none_or(|end| now < end) {
+                self.tell_of_key(tx, Change::KeyEnded(id), now).await?;
+            }
         }
         Ok(())
     }
