@@ -36,10 +36,14 @@ const USERS: usize = 500;
 #[derive(Default)]
 pub(super) struct Reader {
     feed: Option<Feed>,
-    /// What was read, as far as this connection goes.
+    /// Which server was read.
+    server: Option<Option<Time>>,
+    /// What was read of it.
     from: Cursor,
-    /// What was read at all.
+    /// What was read of any.
     seen: Cursor,
+    /// That is another than before: what was known of keys and users may be wrong.
+    in_doubt: bool,
     /// What was read and not told to those who watch.
     untold: Vec<Entry>,
     /// What was read before is void.
@@ -168,13 +172,18 @@ impl Domain {
 
     async fn read_changes_once(&self, reader: &mut Reader, tell: bool) -> Result<(), keyring::LoadError> {
         if reader.feed.is_none() {
-            reader.feed = Some(self.store.open_feed().await?);
-            // It may lead to another server than before, which a standby was promoted to, and which lacks the last changes that
-            // were seen. So all is read, and what it says counts.
-            reader.from = Cursor::default();
-            self.revocations.doubt();
+            let feed = self.store.open_feed().await?;
+            if reader.server != Some(feed.server()) {
+                // A standby that was promoted may lack the last changes that were seen, and have others in their place. So all
+                // is read, and what it says counts.
+                reader.from = Cursor::default();
+                reader.in_doubt = true;
+                reader.server = Some(feed.server());
+            }
+            reader.feed = Some(feed);
         }
-        let Reader { feed: Some(feed), from, seen, untold, restarted, keys_changed } = reader else {
+        let Reader { feed: Some(feed), from, seen, in_doubt, untold, restarted, keys_changed, .. } = reader
+        else {
             return Ok(());
         };
         let (uptime, as_of) = (Clock::uptime(), self.clock.now());
@@ -197,7 +206,7 @@ impl Domain {
         from.clone_from(&cursor);
         *seen = cursor;
 
-        self.read_users(feed).await?;
+        self.read_users(feed, *in_doubt).await?;
         if *keys_changed || *restarted {
             match keyring::read(feed.conn(), &self.master_key).await {
                 Ok(ring) => self.set_keys(ring),
@@ -212,13 +221,18 @@ impl Domain {
             *keys_changed = false;
         }
         self.revocations.known_as_of(uptime, as_of, std::mem::take(untold), std::mem::take(restarted));
+        if std::mem::take(in_doubt) {
+            // Not before keys can be read again.
+            self.revocations.void_records();
+        }
         Ok(())
     }
 
-    /// Reads the users that have changed.
-    async fn read_users(&self, feed: &mut Feed) -> Result<(), store::Error> {
+    /// Reads the users that have changed since the last look, or at all.
+    async fn read_users(&self, feed: &mut Feed, all: bool) -> Result<(), store::Error> {
         let epoch = self.revocations.epoch();
-        for ids in self.revocations.unread_users().chunks(USERS) {
+        let changed = if all { self.revocations.changed_users() } else { self.revocations.unread_users() };
+        for ids in changed.chunks(USERS) {
             match users::find_owners(feed.conn(), ids).await {
                 Ok(mut owners) => {
                     for id in ids {
@@ -279,13 +293,15 @@ impl Domain {
         read: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let mut heard = self.looking.heard.subscribe();
-        if heard.borrow_and_update().away {
+        // What is known being fresh, it was heard from this moment.
+        let is_away = |heard: &Heard| heard.away && self.revocations.age() > FRESH;
+        if is_away(&heard.borrow_and_update()) {
             return Err(unavailable("it is away"));
         }
         let read = tokio::spawn(read);
         tokio::select! {
             biased;
-            gone = heard.wait_for(|heard| heard.away) => {
+            gone = heard.wait_for(is_away) => {
                 drop(gone);
                 Err(unavailable("it is away"))
             }

@@ -7,7 +7,11 @@ use tokio::sync::Semaphore;
 
 use super::{Domain, Result, revocations::Revocations, usage::LastUse};
 use crate::{
-    store::{Store, api_keys},
+    store::{
+        self, Store,
+        api_keys::{self, ApiKey, Secret},
+        users::Owner,
+    },
     types::{Digest, KeyId, RateLimit, Scopes, Time, UserId},
 };
 
@@ -119,6 +123,10 @@ impl Domain {
     }
 }
 
+async fn find(store: &Store, digest: Digest) -> store::Result<Option<(Secret, ApiKey, Owner)>> {
+    api_keys::find_by_secret(&mut store.conn().await?, digest).await
+}
+
 async fn read_key(
     store: Store,
     lookups: Arc<Semaphore>,
@@ -129,8 +137,12 @@ async fn read_key(
     let _permit = lookups.acquire().await;
     // Before it is read, so that what changes meanwhile makes it stale.
     let epoch = revocations.epoch();
-    let found = api_keys::find_by_secret(&mut store.conn().await?, digest).await?;
-    Ok(found.map(|(secret, key, owner)| KeyRecord {
+    let found = match find(&store, digest).await {
+        // The connection was one that died in the pool.
+        Err(store::Error::Unavailable(_)) => find(&store, digest).await,
+        found => found,
+    };
+    Ok(found?.map(|(secret, key, owner)| KeyRecord {
         user_id: key.user_id,
         key_id: key.id,
         rate_limit: key.rate_limit(),

@@ -185,18 +185,16 @@ impl Revocations {
         state.sweep(now);
     }
 
-    /// What was read of keys and users may be wrong: it has to be read anew. What has ended stays so: ids are not used twice.
-    pub(super) fn doubt(&self) {
+    /// What was read of keys until now may be wrong: it has to be read anew.
+    pub(super) fn void_records(&self) {
         let mut state = self.write();
         state.epoch += 1;
-        let epoch = state.epoch;
-        state.floor = epoch;
-        let State { users, unread, .. } = &mut *state;
-        for (id, (told, user)) in users {
-            told.epoch = epoch;
-            *user = UserState::Unread;
-            unread.insert(*id);
-        }
+        state.floor = state.epoch;
+    }
+
+    /// All users that changed.
+    pub(super) fn changed_users(&self) -> Vec<UserId> {
+        self.read().users.keys().copied().collect()
     }
 
     /// Users that changed and have not been read since.
@@ -443,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_doubt_is_read_anew_and_what_is_read_twice_is_known() {
+    fn void_records_are_read_anew_and_what_is_read_twice_is_known() {
         let known = Revocations::default();
         let (user, session, key) = ids();
         let entries = || {
@@ -458,11 +456,11 @@ mod tests {
         let before = known.epoch();
         assert!(known.apply(entries()).is_empty());
         assert!(known.key_holds(key, user, before) && known.unread_users().is_empty());
-        known.doubt();
+        known.void_records();
         assert!(!known.key_holds(key, user, before));
         assert!(!known.key_holds(KeyId::generate(now()), UserId::generate(now()), before));
-        assert_eq!(known.unread_users(), [user]);
-        assert!(matches!(known.session(user, SessionId::generate(now()), now()), Session::Unknown));
+        assert!(known.key_holds(key, user, known.epoch()));
+        assert_eq!(known.changed_users(), [user]);
         assert!(known.apply(entries()).is_empty());
     }
 

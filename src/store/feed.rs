@@ -20,7 +20,7 @@ use super::{
     changes::Change,
     conn::{Inner, answer},
     schema::changes,
-    sql_types::{AnyId, TransactionId, Xid},
+    sql_types::{AnyId, SqlTime, TransactionId, Xid},
 };
 use crate::types::Time;
 
@@ -71,6 +71,7 @@ pub struct PageEnd {
 /// A connection of its own, on which other replicas' wake-ups arrive, too.
 pub struct Feed {
     conn: Conn,
+    server: Option<Time>,
 }
 
 type Row = (i64, i64, String, Option<AnyId>, Time);
@@ -80,11 +81,17 @@ impl Store {
     pub async fn open_feed(&self) -> Result<Feed> {
         let mut conn = self.own_conn().await?;
         execute_on_postgres(&mut conn, "LISTEN countersign_changes").await?;
-        Ok(Feed { conn })
+        let server = server(&mut conn).await?;
+        Ok(Feed { conn, server })
     }
 }
 
 impl Feed {
+    /// Which run of which server it leads to. A standby that was promoted, and a restored database, are another.
+    pub fn server(&self) -> Option<Time> {
+        self.server
+    }
+
     /// The connection, to read what a change refers to.
     pub fn conn(&mut self) -> &mut Conn {
         &mut self.conn
@@ -178,6 +185,13 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// When the server was started, which tells it from others. There is one SQLite.
+async fn server(conn: &mut Conn) -> Result<Option<Time>> {
+    let Inner::Postgres(c) = &mut conn.inner else { return Ok(None) };
+    let query = diesel::select(sql::<SqlTime>("pg_postmaster_start_time()"));
+    answer(&mut conn.waiting, async { Ok(Some(query.get_result(&mut **c).await?)) }).await
 }
 
 async fn execute_on_postgres(conn: &mut Conn, statement: &str) -> Result<()> {
