@@ -21,6 +21,7 @@ mod key_service;
 mod openapi;
 mod pages;
 pub mod pb;
+mod places;
 mod rest;
 pub mod server;
 mod side;
