@@ -288,7 +288,13 @@ on_both! {
         let server = watchable(database).await;
         let tokens = server.register().await;
         let key = server.create_key(&tokens.access_token, &[WATCH]).await.secret;
-        let cursor = next(&mut watch(&server, &key, "").await.unwrap()).await.cursor;
+        let other = server.create_key(&tokens.access_token, &[]).await.key.unwrap();
+        server.revoke_key(&tokens.access_token, &other.id).await.unwrap();
+        // It is known at once, and read back a moment later.
+        let mut cursor = "r1-0-".to_owned();
+        while cursor.starts_with("r1-0-") {
+            cursor = next(&mut watch(&server, &key, "").await.unwrap()).await.cursor;
+        }
         for cursor in ["garbage", "r1-", "r1-1", "r1--1", "r1-1-", "r1-99999999999999999999-1", "r1-1-1 "] {
             expect_invalid(watch(&server, &key, cursor).await.map(drop), "cursor");
         }
