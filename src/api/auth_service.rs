@@ -1,9 +1,8 @@
 //! The handlers of `AuthService`. Each converts in, authorises, calls the domain and converts out.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
@@ -12,7 +11,9 @@ use super::{
     caller::{self, Callers},
     convert::{self, Mask, field},
     pb::{self, auth_service_server::AuthService},
+    places::Places,
     status::Problem,
+    streams::End,
     watch_revocations::{self, Watcher},
 };
 use crate::{
@@ -26,22 +27,19 @@ const MAX_BATCH: usize = 100;
 /// How many of a batch are looked up at once. All of them would take every connection that the database has for us.
 const BATCH_AT_ONCE: usize = 8;
 
-/// Watches of revocations at once (S62): one a service that verifies tokens itself.
-const MAX_WATCHERS: usize = 1000;
-
 /// People: accounts, sessions and tokens; and the question that other services ask.
 pub struct Auth {
     domain: Arc<Domain>,
     callers: Callers,
     /// Ends the answers that would not end by themselves.
     stop: CancellationToken,
-    watchers: Arc<Semaphore>,
+    watchers: Places,
 }
 
 impl Auth {
     /// Handlers over these use cases.
     pub fn new(domain: Arc<Domain>, callers: Callers, stop: CancellationToken) -> Self {
-        Self { domain, callers, stop, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)) }
+        Self { domain, callers, stop, watchers: Places::default() }
     }
 }
 
@@ -328,14 +326,11 @@ impl AuthService for Auth {
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Answer<Self::WatchRevocationsStream> {
         let credential = caller::presented(&request)?;
-        self.domain.authorize_watch(credential).await?;
-        let place = Arc::clone(&self.watchers).try_acquire_owned();
-        let place = place.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
+        let place = self.watchers.take(self.domain.authorize_watch(credential).await?)?;
         let credential = credential.unwrap_or_default().into();
         let cursor = &request.get_ref().cursor;
-        let watcher =
-            Watcher::begin(self.domain.clone(), credential, cursor, self.stop.clone(), place).await?;
-        Ok(Response::new(watcher.answer()))
+        let watcher = Watcher::begin(self.domain.clone(), credential, cursor, place).await?;
+        Ok(Response::new(watcher.answer(End::of(&self.stop, request.extensions()))))
     }
 
     async fn list_verification_keys(

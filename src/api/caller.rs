@@ -38,7 +38,7 @@ impl Callers {
     /// Where the call comes from, and how long it has.
     pub fn client<T>(&self, request: &Request<T>) -> Client {
         let metadata = request.metadata();
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
         // A browser's gRPC-web client cannot set `user-agent`.
         let user_agent =
             ["x-user-agent", "user-agent"].iter().find_map(|name| metadata.get(*name)?.to_str().ok());

@@ -1,5 +1,6 @@
-//! Envoy's door: its filter `ext_authz` asks before it forwards a request, and is told which headers it passes with. An answer
-//! is always given, so that what becomes of a request is never left to the filter's `failure_mode_allow`.
+//! Envoy's door: its filter `ext_authz` asks before it forwards a request, and is told which headers it passes with. Whatever
+//! is wrong with a question that can be read is an answer, never an error of the RPC: that would leave it to the filter's
+//! `failure_mode_allow`, as a question does that is over [`MAX_BYTES`] or cannot be answered in time.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tonic_types::pb::Status;
 use super::{
     Answer,
     caller::credential,
-    gateway::identity,
+    gateway::{NAMES, identity},
     pb::{
         ErrorReason,
         envoy::{
@@ -32,6 +33,9 @@ use crate::{
 
 /// The context extension that says which scopes a route requires, separated by spaces.
 const SCOPES: &str = "scopes";
+
+/// Bytes of a question: Envoy may send all the headers of the waiting request, of which it takes 60 KiB unless told otherwise.
+pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// Answers Envoy.
 pub struct ExtAuthz {
@@ -57,7 +61,7 @@ impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Answer<CheckResponse> {
         let asked = request.into_inner().attributes.unwrap_or_default();
         let answer = self.judge(&asked).await;
-        Ok(Response::new(answer.map_or_else(denied, allowed)))
+        Ok(Response::new(answer.map_or_else(denied, |principal| allowed(principal, &asked))))
     }
 }
 
@@ -72,7 +76,10 @@ fn required(asked: &AttributeContext) -> Result<Scopes, Problem> {
     if let Some(key) = extensions.keys().find(similar) {
         return Err(slip(&format_args!("{key:?} is to be {SCOPES:?}, presumably")));
     }
-    let list = extensions.get(SCOPES).map_or("", String::as_str);
+    let Some(list) = extensions.get(SCOPES) else { return Ok(Scopes::default()) };
+    if list.trim_ascii().is_empty() {
+        return Err(slip(&format_args!("{SCOPES} names no scope")));
+    }
     Scopes::parse_list(list).map_err(|invalid| slip(&format_args!("{SCOPES}: {list:?}: {}", invalid.0)))
 }
 
@@ -86,8 +93,9 @@ fn values<'a>(http: &'a HttpRequest, name: &'static str) -> impl Iterator<Item =
     http.headers.get(name).map(Vec::as_slice).into_iter().chain(raw.map(value))
 }
 
-fn allowed(principal: Principal) -> CheckResponse {
-    let mut ok = OkHttpResponse::default();
+fn allowed(principal: Principal, asked: &AttributeContext) -> CheckResponse {
+    let headers_to_remove = spelled_with_underscores(asked);
+    let mut ok = OkHttpResponse { headers_to_remove, ..OkHttpResponse::default() };
     for (name, value) in identity(principal) {
         match value {
             Some(value) => ok.headers.push(set(name, value)),
@@ -95,6 +103,21 @@ fn allowed(principal: Principal) -> CheckResponse {
         }
     }
     answer(Code::Ok, String::new(), HttpResponse::OkResponse(ok))
+}
+
+/// What the request has under names that many upstreams cannot tell from those of the identity: CGI, say, reads
+/// `x_auth_user_id` and `x-auth-user-id` into the same variable.
+fn spelled_with_underscores(asked: &AttributeContext) -> Vec<String> {
+    let Some(http) = asked.request.as_ref().and_then(|request| request.http.as_ref()) else {
+        return Vec::new();
+    };
+    let one_by_one = http.header_map.iter().flat_map(|map| &map.headers).map(|header| &header.key);
+    let names = http.headers.keys().chain(one_by_one).filter(|name| name.contains('_'));
+    let names = names.map(|name| name.to_ascii_lowercase());
+    let mut names: Vec<_> = names.filter(|name| NAMES.contains(&name.replace('_', "-").as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// The client gets what REST would answer.

@@ -63,12 +63,12 @@ impl App {
     pub fn answer(
         &self,
         mut request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
     ) -> impl Future<Output = Answer> + Send + use<> {
         match &self.fast {
             Some(fast) if takes(&request) => future::Either::Left(fast.answer(request)),
             _ => {
-                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(peer.clone());
                 let mut router = self.router.clone();
                 future::Either::Right(Box::pin(async move {
                     let Ok(answer) = router.call(request).await;

@@ -86,6 +86,8 @@ impl Asked {
                 return Err(refuse([name], "is not UTF-8"));
             };
             match decoded.as_str() {
+                // A template's variable that was not set, say: it must not open the route to every credential.
+                "scope" if value.trim_ascii().is_empty() => return Err(refuse(["scope"], "names no scope")),
                 "scope" => scopes.push(value),
                 "limited" if limited.is_some() => return Err(refuse(["limited"], "is given twice")),
                 "limited" if value == "403" => limited = Some(StatusCode::FORBIDDEN),
@@ -116,6 +118,9 @@ mod tests {
             ("limited=429", "limited"),
             ("limited=403&limited=403", "limited"),
             ("scope=%22", "scope"),
+            ("scope=", "scope"),
+            ("scope", "scope"),
+            ("scope=a&scope=+", "scope"),
             ("scope=%ff", "scope"),
         ] {
             let Err(problem) = Asked::read(query) else { panic!("{query}") };

@@ -3,6 +3,10 @@
 
 use crate::domain::validate::Principal;
 
+/// The headers that tell it.
+pub const NAMES: [&str; 5] =
+    ["x-auth-user-id", "x-auth-session-id", "x-auth-key-id", "x-auth-scopes", "x-auth-principal-type"];
+
 /// Who calls, as headers of the forwarded request. Where there is no value, there must be no such header, whatever the client
 /// sent: an upstream believes them.
 pub fn identity(principal: Principal) -> [(&'static str, Option<String>); 5] {
@@ -14,11 +18,8 @@ pub fn identity(principal: Principal) -> [(&'static str, Option<String>); 5] {
             (user_id, None, Some(key_id.to_string()), scopes, "api_key")
         }
     };
-    [
-        ("x-auth-user-id", Some(user_id.to_string())),
-        ("x-auth-session-id", session_id),
-        ("x-auth-key-id", key_id),
-        ("x-auth-scopes", Some(scopes.to_list()).filter(|list| !list.is_empty())),
-        ("x-auth-principal-type", Some(kind.to_owned())),
-    ]
+    let scopes = Some(scopes.to_list()).filter(|list| !list.is_empty());
+    let mut values =
+        [Some(user_id.to_string()), session_id, key_id, scopes, Some(kind.to_owned())].into_iter();
+    NAMES.map(|name| (name, values.next().flatten()))
 }

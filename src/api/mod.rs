@@ -21,6 +21,7 @@ mod key_service;
 mod openapi;
 mod pages;
 pub mod pb;
+mod places;
 mod rest;
 pub mod server;
 mod side;
@@ -93,7 +94,7 @@ pub async fn doors(
     let calls = Routes::from(Router::new())
         .add_service(auth.clone())
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
-        .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(ext_authz::MAX_BYTES))
         .into_axum_router();
     let health = health::service(ready).await.max_decoding_message_size(MAX_NAME_BYTES);
     let app = |side: Side| -> Result<App, Box<dyn std::error::Error + Send + Sync>> {

@@ -23,9 +23,15 @@ use super::fast_lane::App;
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The address at the other end of the connection, in the extensions of each request.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+/// The connection that a request came by, in its extensions.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The address at its other end.
+    pub address: SocketAddr,
+    /// Cancelled when it has reached its age, so that an answer which never ends by itself ends properly before it is cut.
+    /// Shared as it is: to clone a token takes a lock.
+    pub old: Arc<CancellationToken>,
+}
 
 /// What a connection and a call may take (S60). They are not configuration: nobody has needed other values.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +53,7 @@ pub struct Limits {
     pub keep_alive_interval: Duration,
     /// How long a ping may go unanswered.
     pub keep_alive_timeout: Duration,
-    /// How old a connection may grow, give or take a tenth. Then it takes no new calls and is cut after
+    /// How old a connection may grow, give or take a tenth. Then it takes no new calls, streams end, and it is cut after
     /// `request_timeout`, by when its last call is over. This spreads clients over new replicas and ends what answers
     /// pings forever.
     pub max_connection_age: Duration,
@@ -169,19 +175,20 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, address: SocketAddr) {
         // Without it an answer waits up to 40 ms for the acknowledgement of the packet before.
         if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, %peer, "TCP_NODELAY");
+            tracing::debug!(%error, peer = %address, "TCP_NODELAY");
         }
         let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
+        let peer = Peer { address, old: Arc::default() };
         let service = service_fn(|request: Request<Incoming>| {
-            self.app.answer(request, Peer(peer)).map(Ok::<_, Infallible>)
+            self.app.answer(request, &peer).map(Ok::<_, Infallible>)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         // The port stands in for chance, so that clients that came together do not come back together.
-        let age = self.limits.max_connection_age * (90 + u32::from(peer.port()) % 21) / 100;
+        let age = self.limits.max_connection_age * (90 + u32::from(address.port()) % 21) / 100;
         let ended = tokio::select! {
             // `stop` first, so that an HTTP/1.1 answer after it says that the connection closes.
             biased;
@@ -191,13 +198,14 @@ impl Server {
                 connection.await
             }
             () = sleep(age) => {
+                peer.old.cancel();
                 connection.as_mut().graceful_shutdown();
                 timeout(self.limits.request_timeout, connection).await.unwrap_or(Ok(()))
             }
             ended = connection.as_mut() => ended,
         };
         if let Err(error) = ended {
-            tracing::debug!(error, %peer, "connection");
+            tracing::debug!(error, peer = %address, "connection");
         }
     }
 }

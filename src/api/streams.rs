@@ -1,36 +1,73 @@
 //! Answers that never end by themselves, such as a health watch, end when the service stops, so that they do not hold the
-//! exit up. The caller is told to come again: another replica, or the next process, will answer.
+//! exit up, and when their connection has grown old, so that it is not cut under them. The caller is told to come again:
+//! another replica, or the next process, will answer.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
-    http::HeaderMap,
+    extract::Request,
+    http::{Extensions, HeaderMap},
+    middleware::{Next, from_fn},
     response::Response,
 };
 use hyper::body::{Frame, SizeHint};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tower::util::MapResponseLayer;
 
-/// Ends the answers of a router's streaming RPCs once `stop` is cancelled and they have nothing to say.
+use super::server::Peer;
+
+/// When such an answer has to end.
+pub struct End {
+    stop: CancellationToken,
+    old: Option<Arc<CancellationToken>>,
+}
+
+impl End {
+    /// Of the answer to a request with these extensions, from a service that ends with `stop`.
+    pub fn of(stop: &CancellationToken, extensions: &Extensions) -> Self {
+        let old = extensions.get::<Peer>().map(|peer| Arc::clone(&peer.old));
+        Self { stop: stop.clone(), old }
+    }
+
+    /// Waits for it, and says why.
+    pub async fn reached(self) -> Status {
+        let old = async {
+            match &self.old {
+                Some(old) => old.cancelled().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Status::unavailable("the server is going away"),
+            () = old => Status::unavailable("the connection has grown old; call again"),
+        }
+    }
+}
+
+/// Ends the answers of a router's streaming RPCs once it is time and they have nothing to say.
 pub fn end_with(stop: &CancellationToken, streams: Router) -> Router {
     let stop = stop.clone();
-    streams.layer(MapResponseLayer::new(move |response: Response| {
-        let stop = Box::pin(stop.clone().cancelled_owned());
-        response.map(|inner| Body::new(Ending { inner, stop, ended: false }))
+    streams.layer(from_fn(move |request: Request, next: Next| {
+        let end = End::of(&stop, request.extensions());
+        async move {
+            let response: Response = next.run(request).await;
+            response.map(|inner| Body::new(Ending { inner, end: Box::pin(end.reached()), ended: false }))
+        }
     }))
 }
 
 /// A body that ends with UNAVAILABLE when it is told to.
 struct Ending {
     inner: Body,
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    end: Pin<Box<dyn Future<Output = Status> + Send>>,
     ended: bool,
 }
 
@@ -48,13 +85,11 @@ impl HttpBody for Ending {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        if self.stop.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        let status = ready!(self.end.as_mut().poll(cx));
         self.ended = true;
         let mut trailers = HeaderMap::new();
         // Only a text that no header could hold is refused.
-        let _ = Status::unavailable("the server is going away").add_header(&mut trailers);
+        let _ = status.add_header(&mut trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

@@ -1,36 +1,38 @@
 //! `WatchRevocations`: a stream that begins with all that matters, goes on with what comes, and says now and then that
 //! nothing did. It ends when the service stops, when its caller loses the right to it, or when that is too slow.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        broadcast::{Receiver, error::RecvError},
-    },
-    time::{Interval, MissedTickBehavior, interval},
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
     convert::{field, timestamp},
     pb::{self, ErrorReason, revocation::Subject},
+    places::Place,
     status::Problem,
+    streams::End,
 };
 use crate::{
-    domain::{Domain, Error, News, Result},
+    domain::{Domain, Error, News, Result, Resume},
     store::{changes::Change, feed::Entry},
     types::Invalid,
 };
 
 /// How long a stream is silent at most.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often it is looked whether its caller may watch still, and how long an answer to that is waited for.
+const CHECK: Duration = Duration::from_secs(5);
+const CHECK_PATIENCE: Duration = Duration::from_secs(1);
 /// Revocations in one message: well below the four megabytes that clients take by default.
 const CHUNK: usize = 1000;
-/// What a cursor begins with: the version of its form.
+/// What a cursor begins with: the version of its form. Then come a position and, since changes are not remembered for ever,
+/// how old it is: `r1-POSITION-SECONDS`.
 const CURSOR: &str = "r1-";
 
 /// What the RPC answers.
@@ -39,17 +41,16 @@ pub type Answer = Pin<Box<dyn Stream<Item = Result<pb::WatchRevocationsResponse,
 /// One caller's watch.
 pub struct Watcher {
     domain: Arc<Domain>,
-    /// Checked again with each heartbeat.
+    /// Checked again and again.
     credential: SecretString,
-    stop: CancellationToken,
     news: Receiver<Arc<News>>,
-    /// What is still to be sent.
-    waiting: VecDeque<pb::WatchRevocationsResponse>,
+    /// What is to be told before anything else.
+    telling: Telling,
     /// What was told so far; without revocations.
     told: pb::WatchRevocationsResponse,
+    checks: Interval,
     heartbeats: Interval,
-    ended: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Watcher {
@@ -58,103 +59,129 @@ impl Watcher {
         domain: Arc<Domain>,
         credential: SecretString,
         cursor: &str,
-        stop: CancellationToken,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Self> {
-        let (first, news) = domain.watch_revocations(field("cursor", position(cursor))?).await?;
-        let mut heartbeats = interval(HEARTBEAT);
-        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        heartbeats.reset();
-        let (waiting, told) = (VecDeque::new(), pb::WatchRevocationsResponse::default());
-        let mut watcher =
-            Self { domain, credential, stop, news, waiting, told, heartbeats, ended: false, _place: place };
-        watcher.take(&first);
-        Ok(watcher)
+        let (first, news) = domain.watch_revocations(field("cursor", resume(cursor))?).await?;
+        let told = end(&first);
+        let telling = Telling::new(Arc::new(first));
+        let (checks, heartbeats) = (after(CHECK), after(HEARTBEAT));
+        Ok(Self { domain, credential, news, telling, told, checks, heartbeats, _place: place })
     }
 
     /// The stream.
-    pub fn answer(self) -> Answer {
-        Box::pin(stream::unfold(self, |mut watcher| async move {
-            if watcher.ended {
-                return None;
-            }
-            let item = watcher.next().await;
-            watcher.ended = item.is_err();
-            Some((item, watcher))
+    pub fn answer(self, end: End) -> Answer {
+        let end = Box::pin(end.reached());
+        Box::pin(stream::unfold(Some((self, end)), |going_on| async move {
+            let (mut watcher, mut end) = going_on?;
+            let item = tokio::select! {
+                biased;
+                why = &mut end => Err(why),
+                item = watcher.next() => item,
+            };
+            let going_on = item.is_ok().then_some((watcher, end));
+            Some((item, going_on))
         }))
     }
 
     async fn next(&mut self) -> Result<pb::WatchRevocationsResponse, Status> {
         loop {
-            if let Some(message) = self.waiting.pop_front() {
-                self.heartbeats.reset();
-                return Ok(message);
-            }
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(Status::unavailable("the server is going away")),
+                // Before the news, of which there may be no end.
+                _ = self.checks.tick() => self.check_credential().await?,
+                Some(message) = async { self.telling.next() } => {
+                    self.heartbeats.reset();
+                    return Ok(message);
+                }
                 news = self.news.recv() => match news {
-                    Ok(news) if news.entries.is_empty() && !news.restarted => self.told = last(&news),
-                    Ok(news) => self.take(&news),
+                    Ok(news) => {
+                        self.told = end(&news);
+                        if news.restarted || !news.entries.is_empty() {
+                            self.telling = Telling::new(news);
+                        }
+                    }
                     Err(RecvError::Lagged(_)) => {
                         let text = "this watcher takes too long; watch again from the last cursor";
                         return Err(Problem::new(ErrorReason::Overloaded, text).into());
                     }
                     Err(RecvError::Closed) => return Err(Status::unavailable("the server is going away")),
                 },
-                _ = self.heartbeats.tick() => {
-                    self.check_credential().await?;
-                    return Ok(self.told.clone());
-                }
+                _ = self.heartbeats.tick() => return Ok(self.told.clone()),
             }
         }
     }
 
     /// Whoever has lost the right to watch is told why. A database that does not answer, or a rate limit, is no reason.
     async fn check_credential(&self) -> Result<(), Status> {
-        match self.domain.authorize_watch(Some(self.credential.expose_secret())).await {
-            Err(error) if !matches!(error, Error::StorageUnavailable(_) | Error::TooManyAttempts { .. }) => {
+        let check = self.domain.authorize_watch(Some(self.credential.expose_secret()));
+        match timeout(CHECK_PATIENCE, check).await {
+            Ok(Err(error))
+                if !matches!(error, Error::StorageUnavailable(_) | Error::TooManyAttempts { .. }) =>
+            {
                 Err(Problem::from(error).into())
             }
             _ => Ok(()),
         }
     }
+}
 
-    /// Makes messages of what is new.
-    fn take(&mut self, news: &News) {
-        self.told = last(news);
-        let told: Vec<_> = news.entries.iter().filter_map(revocation).collect();
-        let mut messages: VecDeque<_> = told
-            .chunks(CHUNK)
-            .map(|chunk| pb::WatchRevocationsResponse { revocations: chunk.to_vec(), ..Default::default() })
-            .collect();
-        if messages.is_empty() {
-            messages.push_back(pb::WatchRevocationsResponse::default());
-        }
-        if let Some(first) = messages.front_mut() {
-            first.reset = news.restarted;
-        }
-        if let Some(last) = messages.back_mut() {
-            last.cursor.clone_from(&self.told.cursor);
-            last.as_of_time = self.told.as_of_time;
-        }
-        self.waiting.append(&mut messages);
+/// News as messages, each of which is made when it is sent: all that matters may be a million revocations.
+struct Telling {
+    /// Until all were told.
+    news: Option<Arc<News>>,
+    /// How many were.
+    told: usize,
+}
+
+impl Telling {
+    fn new(news: Arc<News>) -> Self {
+        Self { news: Some(news), told: 0 }
     }
 }
 
-fn last(news: &News) -> pb::WatchRevocationsResponse {
-    let cursor = format!("{CURSOR}{}", news.position);
+impl Iterator for Telling {
+    type Item = pb::WatchRevocationsResponse;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let news = self.news.take()?;
+        let left = news.entries.get(self.told..).unwrap_or_default();
+        let (chunk, left) = left.split_at(left.len().min(CHUNK));
+        let mut message = if left.is_empty() { end(&news) } else { pb::WatchRevocationsResponse::default() };
+        message.reset = news.restarted && self.told == 0;
+        message.revocations = chunk.iter().filter_map(revocation).collect();
+        self.told += chunk.len();
+        if !left.is_empty() {
+            self.news = Some(news);
+        }
+        Some(message)
+    }
+}
+
+/// An interval whose first tick is not at once.
+fn after(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.reset();
+    interval
+}
+
+/// That all of these news were told.
+fn end(news: &News) -> pb::WatchRevocationsResponse {
+    let cursor = format!("{CURSOR}{}-{}", news.position, news.as_of.seconds());
     pb::WatchRevocationsResponse { cursor, as_of_time: Some(timestamp(news.as_of)), ..Default::default() }
 }
 
-fn position(cursor: &str) -> Result<i64, Invalid> {
+/// Reads a cursor; an empty one is none.
+fn resume(cursor: &str) -> Result<Option<Resume>, Invalid> {
     if cursor.is_empty() {
-        return Ok(0);
+        return Ok(None);
     }
-    let digits = cursor.strip_prefix(CURSOR).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| Invalid::new("not a cursor that a watch came with"))
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+    let parts = cursor.strip_prefix(CURSOR).and_then(|rest| rest.split_once('-'));
+    let parts = parts.and_then(|(position, seconds)| number(position).zip(number(seconds)));
+    let (position, as_of_seconds) =
+        parts.ok_or_else(|| Invalid::new("not a cursor that a watch came with"))?;
+    Ok(Some(Resume { position, as_of_seconds }))
 }
 
 fn revocation(entry: &Entry) -> Option<pb::Revocation> {
@@ -165,4 +192,35 @@ fn revocation(entry: &Entry) -> Option<pb::Revocation> {
         Change::SigningKeysChanged => Subject::SigningKeys(true),
     };
     Some(pb::Revocation { subject: Some(subject), expire_time: Some(timestamp(entry.expire_time)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{SessionId, Time};
+
+    #[test]
+    fn news_are_told_in_pieces_the_last_of_which_has_the_cursor() {
+        let as_of = Time::from_micros(1_800_000_000_000_001);
+        let news = |restarted, count| {
+            let change = |_| Some(Change::SessionEnded(SessionId::generate(as_of)));
+            let entry = |n| Entry { change: change(n), position: 7, expire_time: as_of };
+            let entries = (0..count).map(entry).collect();
+            Telling::new(Arc::new(News { restarted, entries, position: 8, as_of }))
+        };
+        let told = |telling: Telling| -> Vec<_> {
+            telling.map(|m| (m.reset, m.revocations.len(), m.cursor, m.as_of_time.is_some())).collect()
+        };
+        let (none, cursor) = (String::new(), "r1-8-1800000000".to_owned());
+        let expected = [
+            (true, CHUNK, none.clone(), false),
+            (false, CHUNK, none, false),
+            (false, 1, cursor.clone(), true),
+        ];
+        assert_eq!(told(news(true, 2 * CHUNK + 1)), expected);
+        assert_eq!(told(news(false, CHUNK)), [(false, CHUNK, cursor.clone(), true)]);
+        assert_eq!(told(news(true, 0)), [(true, 0, cursor.clone(), true)]);
+        let Resume { position, as_of_seconds } = resume(&cursor).unwrap().unwrap();
+        assert_eq!((position, as_of_seconds), (8, 1_800_000_000));
+    }
 }

@@ -280,6 +280,21 @@ impl Domain {
         }
     }
 
+    /// Waits a moment until this position has been reached, if it has not been: another replica may be ahead.
+    pub(super) async fn catch_up_to(&self, position: i64) {
+        let mut heard = self.looking.heard.subscribe();
+        let reached = async {
+            while self.revocations.position() < position {
+                self.looking.wanted.notify_one();
+                if heard.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        // In vain: then it is of another database.
+        let _ = timeout(PATIENCE, reached).await;
+    }
+
     /// Whether credentials can be answered: what is known is not older than `validation.max_staleness`.
     pub fn is_fresh_enough(&self) -> bool {
         self.revocations.age() <= self.settings.max_staleness

@@ -57,6 +57,7 @@ pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
 pub use revocations::News;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
+pub use watch::Resume;
 
 use feed::{Looking, Reader};
 use key_records::KeyRecords;

@@ -47,7 +47,7 @@ fn quota(limit: RateLimit) -> Option<Quota> {
     Some(Quota::with_period(each)?.allow_burst(burst))
 }
 
-/// Our clock in governor's terms.
+/// Our clock in governor's terms. The machine's by its uptime: a clock that is set back would refuse keys for that long.
 #[derive(Clone)]
 struct GcraClock(Clock);
 
@@ -55,7 +55,12 @@ impl GovernorClock for GcraClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Nanos::new(u64::try_from(self.0.now().micros()).unwrap_or_default().saturating_mul(1_000))
+        match &self.0 {
+            Clock::System => Nanos::from(Clock::uptime()),
+            clock @ Clock::Manual(_) => {
+                Nanos::new(u64::try_from(clock.now().micros()).unwrap_or_default().saturating_mul(1_000))
+            }
+        }
     }
 }
 
@@ -63,6 +68,13 @@ impl GovernorClock for GcraClock {
 mod tests {
     use super::*;
     use crate::types::Time;
+
+    #[test]
+    fn the_machines_time_of_day_does_not_matter() {
+        let before = Nanos::from(Clock::uptime());
+        let now = GcraClock(Clock::System).now();
+        assert!((before..=Nanos::from(Clock::uptime())).contains(&now));
+    }
 
     #[test]
     fn a_burst_is_allowed_and_then_one_at_a_time() {

@@ -29,6 +29,9 @@ const MAX_OTHERS: usize = 100_000;
 const SWEEP: Duration = Duration::from_mins(10);
 /// Messages that a watcher may be behind by.
 const MAX_BEHIND: usize = 1024;
+/// How often it is told that there is no news: looks come much faster when much is changed, of which this replica may have
+/// known already, and would crowd out what a watcher is behind by.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Where a change stands that was made here and has not been read back yet.
 const UNREAD_POSITION: i64 = i64::MAX;
 
@@ -40,6 +43,8 @@ pub(super) struct Revocations {
     /// The same moment, in microseconds since 1970.
     as_of: AtomicI64,
     news: broadcast::Sender<Arc<News>>,
+    /// When something was last told, in microseconds of [`Clock::uptime`].
+    told: AtomicU64,
 }
 
 /// What the last look at the change feed brought.
@@ -114,6 +119,7 @@ impl Default for Revocations {
             as_of_uptime: AtomicU64::new(0),
             as_of: AtomicI64::new(0),
             news: broadcast::Sender::new(MAX_BEHIND),
+            told: AtomicU64::new(0),
         }
     }
 }
@@ -232,11 +238,19 @@ impl Revocations {
         let micros = u64::try_from(uptime.as_micros()).unwrap_or(u64::MAX).max(1);
         self.as_of.store(now.micros(), Ordering::Release);
         self.as_of_uptime.store(micros, Ordering::Release);
-        if self.news.receiver_count() > 0 {
-            let position = self.read().position;
+        let told = Duration::from_micros(self.told.load(Ordering::Acquire));
+        let worth_telling = restarted || !entries.is_empty() || uptime.saturating_sub(told) >= SILENCE;
+        if self.news.receiver_count() > 0 && worth_telling {
+            self.told.store(micros, Ordering::Release);
+            let position = self.position();
             // Nobody may be left by now.
             let _ = self.news.send(Arc::new(News { restarted, entries, position, as_of: now }));
         }
+    }
+
+    /// Everything before it has been read.
+    pub(super) fn position(&self) -> i64 {
+        self.read().position
     }
 
     /// What is known from `position` on, and what comes. `None` when not all of it could be held.
@@ -310,9 +324,13 @@ impl State {
             }
             Change::KeyEnded(id) | Change::KeyChanged(id) => {
                 if self.keys.len() >= MAX_OTHERS && !self.keys.contains_key(&id) {
+                    // What has not been read back will be, and told then.
+                    let read =
+                        self.keys.values().map(|told| told.position).filter(|at| *at != UNREAD_POSITION);
+                    let end = read.max().map_or(0, |last| last + 1);
+                    self.keys_forgotten = self.keys_forgotten.max(end);
                     self.keys.clear();
                     self.floor = self.epoch;
-                    self.keys_forgotten = self.position;
                 }
                 self.keys.insert(id, told);
             }
@@ -492,6 +510,37 @@ mod tests {
         assert_eq!(told(12), (false, vec![i64::MAX]));
         // What has expired is not.
         assert!(known.watch(0, now() + DAY).unwrap().0.entries.is_empty());
+    }
+
+    #[test]
+    fn a_watch_begins_anew_when_keys_that_it_was_not_told_of_were_forgotten() {
+        let known = Revocations::default();
+        let key = |n: usize| Change::KeyChanged(KeyId(uuid::Uuid::from_u128(n as u128)));
+        let restarted = |position| known.watch(position, now()).unwrap().0.restarted;
+        // Read ahead of the position: an older transaction is open still.
+        known.apply(vec![entry(key(0), 20)]);
+        known.reached(10, now());
+        let own: Vec<_> = (1..=MAX_OTHERS).map(key).collect();
+        known.apply_own(&own, now() + DAY);
+        assert!(restarted(10));
+        known.reached(21, now());
+        assert!(restarted(20));
+        assert!(!restarted(21));
+    }
+
+    #[test]
+    fn that_there_is_no_news_is_told_once_a_second() {
+        let known = Revocations::default();
+        let (_, mut news) = known.watch(0, now()).unwrap();
+        let look = |millis, entries| known.known_as_of(Duration::from_millis(millis), now(), entries, false);
+        for millis in 10_000..11_000 {
+            look(millis, vec![]);
+        }
+        assert_eq!(news.len(), 1);
+        look(11_000, vec![]);
+        look(11_001, vec![entry(Change::SigningKeysChanged, 1)]);
+        assert_eq!(news.len(), 3);
+        news.try_recv().unwrap();
     }
 
     #[test]

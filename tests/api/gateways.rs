@@ -154,8 +154,12 @@ fn refusal(response: &Response<Bytes>) -> Verdict {
 
 /// Both ways, which must agree.
 async fn ask(server: &Server, headers: &[(&str, &str)], scopes: &str) -> Verdict {
-    let by_envoy = by_envoy(server, question(headers, &[("scopes", scopes)])).await;
-    let by_http = by_http(server, headers, &format!("?scope={}", scopes.replace(' ', "+"))).await;
+    // A route that requires none says nothing of them.
+    let given = usize::from(!scopes.is_empty());
+    let by_envoy = by_envoy(server, question(headers, &[("scopes", scopes)][..given])).await;
+    let query =
+        if scopes.is_empty() { String::new() } else { format!("?scope={}", scopes.replace(' ', "+")) };
+    let by_http = by_http(server, headers, &query).await;
     assert_eq!(by_envoy, by_http);
     by_http
 }
@@ -318,6 +322,8 @@ async fn a_slip_of_the_operator_opens_nothing() {
         (&[("scopes", "jobs:read \"quoted\"")][..], "a scope is 1 to 64 printable ASCII characters"),
         (&[("scope", "jobs:read")], "\"scope\" is to be \"scopes\""),
         (&[("Scopes", "jobs:read")], "\"Scopes\" is to be \"scopes\""),
+        (&[("scopes", "")], "scopes names no scope"),
+        (&[("scopes", " ")], "scopes names no scope"),
     ] {
         assert_eq!(passes(extensions).await, denied(500, "INTERNAL"), "{extensions:?}");
         assert!(log.text().contains(told), "{extensions:?}: {}", log.text());
@@ -325,12 +331,48 @@ async fn a_slip_of_the_operator_opens_nothing() {
     let others = [("scopes", "jobs:read"), ("virtual_host", "upstream")];
     assert!(matches!(passes(&others).await, Verdict::Allowed(_)));
 
-    for query in ["?scopes=jobs:read", "?scope=%22", "?limited=429", "?scope=jobs:read&token=x"] {
+    for query in ["?scopes=jobs:read", "?scope=%22", "?scope=", "?limited=429", "?scope=jobs:read&token=x"] {
         assert_eq!(by_http(&server, &headers, query).await, denied(400, "INVALID_FIELD"), "{query}");
     }
-    for query in ["?scope=jobs:read&scope=jobs:write", "?scope=jobs:read%20jobs:write", "?scope="] {
+    for query in ["?scope=jobs:read&scope=jobs:write", "?scope=jobs:read%20jobs:write", "?"] {
         assert!(matches!(by_http(&server, &headers, query).await, Verdict::Allowed(_)), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_like_identity_to_an_upstream_is_removed_and_many_headers_are_read() {
+    // S12
+    let server = start(Kind::Sqlite).await;
+    let key = server.create_key(&server.register().await.access_token, &[]).await.secret;
+    // As many headers as Envoy takes by default.
+    let cookie = "c".repeat(60 * 1024);
+    let headers = [
+        ("x-api-key", key.as_str()),
+        ("x_auth_user_id", "spoofed"),
+        ("x-auth_key-id", "spoofed"),
+        ("x_other", "kept"),
+        ("cookie", &cookie),
+    ];
+    let header = |key: &str| HeaderValue {
+        key: key.to_owned(),
+        value: "spoofed".to_owned(),
+        raw_value: cookie.clone().into_bytes(),
+    };
+    let mut question = question(&headers, &[]);
+    let http = question.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+    http.header_map = Some(HeaderMap { headers: vec![header("X_Auth_Scopes"), header("x_auth_user_id")] });
+    let answer = AuthorizationClient::new(server.channel()).check(question).await.unwrap().into_inner();
+    let HttpResponse::OkResponse(ok) = answer.http_response.unwrap() else { panic!("refused") };
+    let removed = ["x-auth-session-id", "x-auth-key-id", "x-auth-scopes"];
+    let mut removed: Vec<_> = removed
+        .into_iter()
+        .filter(|name| !ok.headers.iter().any(|option| option.header.as_ref().unwrap().key == *name))
+        .collect();
+    removed.extend(["x-auth_key-id", "x_auth_scopes", "x_auth_user_id"]);
+    removed.sort_unstable();
+    let mut told = ok.headers_to_remove;
+    told.sort_unstable();
+    assert_eq!(told, removed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

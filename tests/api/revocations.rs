@@ -260,7 +260,19 @@ on_both! {
                 }
             }
         };
-        let status = timeout(SOON, end).await.expect("it ends");
+        // However much there is to tell.
+        let other = server.register_as("other@example.com").await.access_token;
+        let news = async {
+            loop {
+                let key = server.create_key(&other, &[]).await.key.unwrap();
+                server.revoke_key(&other, &key.id).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let status = tokio::select! {
+            ended = timeout(SOON, end) => ended.expect("it ends"),
+            () = news => unreachable!(),
+        };
         expect_status::<()>(Err(status), Code::Unauthenticated, "CREDENTIAL_REVOKED");
     }
 }
@@ -276,14 +288,77 @@ on_both! {
         let server = watchable(database).await;
         let tokens = server.register().await;
         let key = server.create_key(&tokens.access_token, &[WATCH]).await.secret;
-        next(&mut watch(&server, &key, "").await.unwrap()).await;
-        for cursor in ["garbage", "r1-", "r1--1", "r1-99999999999999999999", "r1-1 "] {
+        let other = server.create_key(&tokens.access_token, &[]).await.key.unwrap();
+        server.revoke_key(&tokens.access_token, &other.id).await.unwrap();
+        // It is known at once, and read back a moment later.
+        let mut cursor = "r1-0-".to_owned();
+        while cursor.starts_with("r1-0-") {
+            cursor = next(&mut watch(&server, &key, "").await.unwrap()).await.cursor;
+        }
+        for cursor in ["garbage", "r1-", "r1-1", "r1--1", "r1-1-", "r1-99999999999999999999-1", "r1-1-1 "] {
             expect_invalid(watch(&server, &key, cursor).await.map(drop), "cursor");
         }
-        // A cursor of another database is no reason to refuse: all is told.
-        let first = next(&mut watch(&server, &key, "r1-9000000000000000000").await.unwrap()).await;
-        assert!(first.reset);
+        // One of another database, and one from before what is remembered, are no reason to refuse: all is told.
+        let seconds: i64 = cursor.rsplit_once('-').unwrap().1.parse().unwrap();
+        for (position, seconds, reset) in
+            [(9_000_000_000_000_000_000_i64, seconds, true), (1, seconds, false), (1, seconds - 86_400, true)]
+        {
+            let cursor = format!("r1-{position}-{seconds}");
+            let first = next(&mut watch(&server, &key, &cursor).await.unwrap()).await;
+            assert_eq!(first.reset, reset, "{cursor}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_is_taken_up_where_another_replica_that_is_ahead_has_left_it() {
+    let server = watchable(Kind::Sqlite).await;
+    let token = server.register().await.access_token;
+    let key = server.create_key(&token, &[WATCH]).await.key.unwrap();
+    server.revoke_key(&token, &key.id).await.unwrap();
+    let mut stream = watch(&server, &token, "").await.unwrap();
+    let mut cursor = expect_told(&mut stream, &[Subject::KeyId(key.id)]).await;
+    drop(stream);
+    // It was changed here, and may not have been read back yet.
+    while cursor.starts_with("r1-0-") {
+        cursor = next(&mut watch(&server, &token, "").await.unwrap()).await.cursor;
+    }
+    let (position, seconds) = cursor.trim_start_matches("r1-").split_once('-').unwrap();
+    let mut position: i64 = position.parse().unwrap();
+    let now = server.database.time(server.clock.now());
+    let later = server.database.time(server.clock.now() + Duration::from_hours(24));
+    // Several times, since it may just have looked by itself.
+    for _ in 0..5 {
+        let change = format!("VALUES ('signing_keys_changed', {now}, {later})");
+        server
+            .database
+            .execute(&format!("INSERT INTO changes (kind, create_time, expire_time) {change}"))
+            .await;
+        position += 1;
+        let cursor = format!("r1-{position}-{seconds}");
+        assert!(!next(&mut watch(&server, &token, &cursor).await.unwrap()).await.reset, "{cursor}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_everybodys_place_to_watch() {
+    // S62
+    let server = watchable(Kind::Sqlite).await;
+    let token = server.register().await.access_token;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(watch(&server, &token, "").await.unwrap());
+    }
+    expect_status(watch(&server, &token, "").await.map(drop), Code::ResourceExhausted, "OVERLOADED");
+    let other = server.register_as("other@example.com").await.access_token;
+    next(&mut watch(&server, &other, "").await.unwrap()).await;
+    streams.pop();
+    let again = async {
+        while watch(&server, &token, "").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, again).await.expect("there is a place again");
 }
 
 on_both! {

@@ -15,7 +15,22 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A server of `/`, which answers with the caller's address, and of `/slow`, which waits to be released.
+/// A body of which nothing ever comes.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = axum::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Infallible>>> {
+        std::task::Poll::Pending
+    }
+}
+
+/// A server of `/`, which answers with the caller's address, of `/slow`, which waits to be released, and of `/endless`.
 struct Running {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -49,9 +64,11 @@ async fn start(limits: Limits, drain: Duration) -> Running {
     let slow = Arc::new(Slow { entered: none(), release: none(), dropped: AtomicUsize::new(0) });
     let handler = Arc::clone(&slow);
     let app = Router::new()
-        .route("/", get(async |Extension(Peer(peer)): Extension<Peer>| peer.to_string()))
+        .route("/", get(async |Extension(peer): Extension<Peer>| peer.address.to_string()))
         .route("/slow", get(async move || handler.call().await))
         .route("/panic", get(async || -> String { panic!("oh") }));
+    let endless = Router::new().route("/endless", get(async || Body::new(Endless)));
+    let app = app.merge(crate::api::streams::end_with(&CancellationToken::new(), endless));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -261,6 +278,16 @@ async fn an_old_connection_goes_away() {
     let mut deaf = running.connect(PREFACE).await;
     deaf.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
     rest(&mut deaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_told_that_its_connection_has_grown_old() {
+    // S60
+    let limits = Limits { max_connection_age: SHORT, ..Limits::default() };
+    let running = start(limits, LONG).await;
+    let answer = within(running.http2().await.send_request(to(&running, "/endless"))).await.unwrap();
+    let end = within(answer.into_body().collect()).await.unwrap();
+    assert_eq!(end.trailers().unwrap()["grpc-status"], "14");
 }
 
 #[tokio::test(flavor = "multi_thread")]
