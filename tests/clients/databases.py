@@ -41,9 +41,15 @@ class Cluster(Unprivileged):
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         self.data = self.directory / "data"
-        # It is stopped, but the machine is not: what was written lasts.
-        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.directory, "fsync": "off"}
-        self.run("initdb", "-U", "postgres", "-A", "trust", "--no-sync", *(f"--set={key}={value}" for key, value in settings.items()))
+        self.run("initdb", "-U", "postgres", "-A", "trust", "--no-sync")
+        with (self.data / "postgresql.conf").open("a") as config:
+            # It is stopped, but the machine is not: what was written lasts.
+            config.write(f"""\
+listen_addresses = '127.0.0.1'
+port = {self.port}
+unix_socket_directories = '{self.directory}'
+fsync = off
+""")
 
     def start(self):
         self.run("pg_ctl", "-w", "-l", str(self.directory / "log"), "start")

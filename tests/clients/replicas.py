@@ -188,6 +188,9 @@ class Stopwatch:
         return self
 
     def __exit__(self, *_):
+        self.print()
+
+    def print(self):
         if self.seconds:
             of = sorted(self.seconds)
             figures = {"median": statistics.median(of), "p90": of[len(of) * 9 // 10], "most": of[-1]}

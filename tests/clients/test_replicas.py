@@ -5,23 +5,22 @@ How soon is printed (`pytest -s`), and not tested: a machine that is busy with o
 take a minute takes some seconds unless COUNTERSIGN_TEST_LONG is set.
 """
 
+import itertools
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-import requests
 
-from conftest import POSTGRES, bearer, new_email, new_postgres_database, problem, wait_until
+from conftest import POSTGRES, new_email, new_postgres_database, problem, wait_until
 from databases import Cluster, PgBouncer
 from replicas import SOON, Load, Replica, Replicas, Stopwatch, frozen, status
 
 LONG = "COUNTERSIGN_TEST_LONG" in os.environ
 STRAY = 60 if LONG else 10
 AWAY = 60 if LONG else 15
-UNAVAILABLE = (503, "STORAGE_UNAVAILABLE")
-AWAY_ANSWERS = [UNAVAILABLE, (504, "DEADLINE_EXCEEDED")]
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="replicas need PostgreSQL")
 
@@ -159,7 +158,7 @@ def test_a_transaction_that_somebody_forgot_holds_nothing_back(replicas, load, u
     with psycopg.connect(url) as stray, Stopwatch("a logout is seen beside a stray transaction") as stopwatch:
         stray.execute("CREATE TABLE stray (id int)")
         end = time.monotonic() + STRAY
-        for i in range(1_000_000):
+        for i in itertools.count():
             log_out(replicas[i % 3], replicas, load, stopwatch)
             if time.monotonic() > end:
                 break
@@ -199,3 +198,94 @@ def cluster():
         yield cluster
     finally:
         cluster.remove()
+
+
+class Outage:
+    """What three replicas, one of which is `one`, have to say while PostgreSQL is away."""
+
+    def __init__(self, replicas: Replicas, one: Replica, load: Load):
+        self.replicas = replicas
+        self.one = one
+        self.load = load
+        self.refreshable = one.sign_in(load.email)["refresh_token"]
+        # Nobody has been asked for these yet.
+        self.unseen = [one.sign_in(load.email)["access_token"] for _ in range(6)]
+        self.cold = one.create_key(load.person["access_token"])["secret"]
+        self.acknowledged = []
+        self.refusals = {what: Stopwatch(f"{what} without a database") for what in ["a cold key", "a sign-in", "a refresh"]}
+
+    def log_out_until_it_fails(self, tokens: list[str]):
+        for token in tokens:
+            if not self.one.logout(token):
+                return
+            self.acknowledged.append(token)
+
+    def refused(self, replica: Replica):
+        """What cannot be answered is refused in bounded time, and says why."""
+        calls = {
+            "a cold key": lambda: replica.validate(self.cold),
+            "a sign-in": lambda: replica.login(self.load.email),
+            "a refresh": lambda: replica.call("refresh", {"refresh_token": self.refreshable}),
+        }
+        for what, call in calls.items():
+            began = time.monotonic()
+            assert problem(call()) == (503, "STORAGE_UNAVAILABLE"), what
+            self.refusals[what].seconds.append(time.monotonic() - began)
+        assert max(max(of.seconds) for of in self.refusals.values()) < SOON
+
+    def works(self, replica: Replica) -> bool:
+        return replica.login(self.load.email).status_code == 200 and replica.validate(self.cold).status_code == 200
+
+
+def test_postgresql_goes_away_and_comes_back(cluster, tmp_path):
+    # S19, S34, S61
+    with Replicas([cluster.url] * 3, tmp_path) as replicas, Load(replicas) as load:
+        one, *others = replicas
+        outage = Outage(replicas, one, load)
+        sessions = [one.sign_in(load.email)["access_token"] for _ in range(80)]
+        expect_valid(replicas, *sessions)
+
+        # Until the last moment.
+        leaving = threading.Thread(target=outage.log_out_until_it_fails, args=[sessions])
+        leaving.start()
+        wait_until(lambda: len(outage.acknowledged) >= 20, lambda: "nobody can log out")
+        cluster.stop()
+        leaving.join()
+        for token in outage.acknowledged:
+            load.stays_refused(one, token, "REVOKED")
+        late = [(replica, token) for replica in others for token in outage.acknowledged if replica.status(token) == "VALID"]
+        for replica in others:
+            for token in outage.acknowledged:
+                if (replica, token) not in late:
+                    load.stays_refused(replica, token, "REVOKED")
+        print(f"\n{len(outage.acknowledged)} logouts until PostgreSQL went away; the others missed {len(late)} of {2 * len(outage.acknowledged)}")
+
+        end = time.monotonic() + AWAY
+        while time.monotonic() < end:
+            with ThreadPoolExecutor() as asked:
+                list(asked.map(outage.refused, replicas))
+            for replica in replicas:
+                replica.command("healthcheck")
+                if outage.unseen:
+                    assert replica.status(outage.unseen.pop()) == "VALID"
+            load.check()
+        for stopwatch in outage.refusals.values():
+            stopwatch.print()
+
+        cluster.start()
+        with Stopwatch("everything works again") as stopwatch:
+            began = time.monotonic()
+            for replica in replicas:
+                wait_until(lambda: outage.works(replica), lambda: replica.log)
+                stopwatch.seconds.append(time.monotonic() - began)
+        with Stopwatch("what was ended at the last moment is seen after it") as stopwatch:
+            for replica, token in late:
+                stopwatch.wait_until_refused(load, token, "REVOKED", [replica])
+        with Stopwatch("a logout is seen after it") as stopwatch:
+            for i in range(6):
+                log_out(replicas[i % 3], replicas, load, stopwatch)
+        for replica in replicas:
+            for token in outage.acknowledged:
+                assert replica.status(token) == "REVOKED"
+            replica.command("healthcheck")
+        print(f"\n{sum(load.answers)} answers under load, {len(load.wrong)} of them wrong")
