@@ -43,12 +43,15 @@ class Cluster(Unprivileged):
         self.data = self.directory / "data"
         self.run("initdb", "-U", "postgres", "-A", "trust", "--no-sync")
         with (self.data / "postgresql.conf").open("a") as config:
-            # It is stopped, but the machine is not: what was written lasts.
+            # It is stopped, but the machine is not: what was written lasts. What nobody waits for is written late.
             config.write(f"""\
 listen_addresses = '127.0.0.1'
 port = {self.port}
 unix_socket_directories = '{self.directory}'
 fsync = off
+wal_level = minimal
+max_wal_senders = 0
+wal_writer_delay = 10s
 """)
 
     def start(self):

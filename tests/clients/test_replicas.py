@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -289,3 +290,38 @@ def test_postgresql_goes_away_and_comes_back(cluster, tmp_path):
                 assert replica.status(token) == "REVOKED"
             replica.command("healthcheck")
         print(f"\n{sum(load.answers)} answers under load, {len(load.wrong)} of them wrong")
+
+
+def count_transactions(url: str, times: int) -> int:
+    """Uses up so many numbers of transactions; the last. Nothing is written, so a server that is stopped then forgets them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(times):
+            last = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+    return int(last[0])
+
+
+def knows_of_now(replica: Replica, token: str):
+    """Returns once it has looked at the database since."""
+    now = datetime.now(UTC)
+    # An answer may be kept for a second from when the replica has looked.
+    seen = lambda: datetime.fromisoformat(replica.validate(token).json()["cacheable_until_time"]) - timedelta(seconds=1)
+    wait_until(lambda: seen() > now, lambda: replica.log)
+
+
+def test_a_database_that_counts_anew_hides_nothing(cluster, tmp_path):
+    # S34. A server that crashed, or one that took over from it, gives numbers of transactions again. A replica that has been
+    # further must not take what was written since for what it has read.
+    with Replicas([cluster.url] * 2, tmp_path) as replicas, Load(replicas) as load:
+        one, other = replicas
+        token = one.sign_in(load.email)["access_token"]
+        expect_valid([one, other], token)
+        before = count_transactions(cluster.url, 500)
+        knows_of_now(other, token)
+        with frozen(other):
+            cluster.stop()
+            cluster.start()
+            wait_until(lambda: one.logout(token) or one.status(token) == "REVOKED", lambda: "nobody can log out")
+            assert count_transactions(cluster.url, 1) < before
+            assert count_transactions(cluster.url, 1000) > before
+        with Stopwatch("a logout is seen though the database counts anew") as stopwatch:
+            stopwatch.wait_until_refused(load, token, "REVOKED", [other])
