@@ -18,7 +18,7 @@ run: ## Run the service from source, in the working directory
 	cargo run --release --locked -- serve
 
 test: ## Everything, on SQLite and PostgreSQL; installs what is missing when it is root
-	@scripts/need cc cargo nginx openssl postgres chromium tools
+	@scripts/need cc cargo nginx openssl pgbouncer postgres chromium tools
 	@scripts/test fmt clippy proto docs deny unit doctest clients
 
 lint: fmt clippy proto docs deny ## What needs no test run
@@ -56,7 +56,7 @@ doctest: ## The examples in the documentation
 
 # With --tests the dependencies' features are those of the test build, so that nothing is built twice.
 clients: ## Clients that are not ours, from outside, on both databases
-	@scripts/need cargo cc nginx openssl postgres chromium tools
+	@scripts/need cargo cc nginx openssl pgbouncer postgres chromium tools
 	cargo build --locked --bin countersign --tests
 	npm ci --silent --prefix $(BROWSER) --ignore-scripts
 	npm ci --silent --prefix $(PROVIDERS) --ignore-scripts

@@ -2,34 +2,12 @@
 
 import grpc
 import pytest
-from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf import json_format
 from google.rpc import error_details_pb2
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
 from conftest import PASSWORD, SCOPES, new_email
-
-
-class Reflected:
-    """Calls methods with and into dictionaries, as the server describes itself."""
-
-    def __init__(self, channel: grpc.Channel):
-        self.channel = channel
-        self.database = ProtoReflectionDescriptorDatabase(channel)
-        self.pool = DescriptorPool(self.database)
-
-    def call(self, service: str, method: str, request: dict, **metadata: str) -> dict:
-        descriptor = self.pool.FindServiceByName(f"countersign.v1.{service}").FindMethodByName(method)
-        ask, answer = (message_factory.GetMessageClass(d) for d in (descriptor.input_type, descriptor.output_type))
-        stub = self.channel.unary_unary(
-            f"/countersign.v1.{service}/{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
-        )
-        headers = [(name.replace("_", "-"), value) for name, value in metadata.items()]
-        message = stub(json_format.ParseDict(request, ask()), metadata=headers, timeout=30)
-        return json_format.MessageToDict(message, preserving_proto_field_name=True)
+from reflected import Reflected
 
 
 @pytest.fixture
@@ -87,7 +65,5 @@ def test_an_error_carries_its_reason(api):
 
 
 def test_health(api):
-    descriptor = api.pool.FindServiceByName("grpc.health.v1.Health").FindMethodByName("Check")
-    answer = message_factory.GetMessageClass(descriptor.output_type)
-    stub = api.channel.unary_unary("/grpc.health.v1.Health/Check", response_deserializer=answer.FromString)
-    assert json_format.MessageToDict(stub(b"", timeout=30)) == {"status": "SERVING"}
+    ask, check = api.method("grpc.health.v1.Health", "Check")
+    assert json_format.MessageToDict(check(ask(), timeout=30)) == {"status": "SERVING"}
