@@ -183,9 +183,8 @@ impl Server {
         let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
         let peer = Peer { address, old: Arc::default() };
-        let service = service_fn(|request: Request<Incoming>| {
-            self.app.answer(request, &peer).map(Ok::<_, Infallible>)
-        });
+        let service =
+            service_fn(|request: Request<Incoming>| self.app.answer(request, &peer).map(Ok::<_, Infallible>));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         // The port stands in for chance, so that clients that came together do not come back together.
         let age = self.limits.max_connection_age * (90 + u32::from(address.port()) % 21) / 100;

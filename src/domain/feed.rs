@@ -37,7 +37,7 @@ const USERS: usize = 500;
 pub(super) struct Reader {
     feed: Option<Feed>,
     /// Which server was read.
-    server: Option<Option<Time>>,
+    server: Option<Time>,
     /// What was read of it.
     from: Cursor,
     /// What was read of any.
@@ -215,7 +215,7 @@ impl Domain {
                 }
                 // Not a reason to know nothing else: the keys stay as they were.
                 Err(error) => {
-                    tracing::error!(cause = ?error, "the signing keys have changed and cannot be read")
+                    tracing::error!(cause = ?error, "the signing keys have changed and cannot be read");
                 }
             }
             *keys_changed = false;

@@ -71,7 +71,7 @@ pub struct PageEnd {
 /// A connection of its own, on which other replicas' wake-ups arrive, too.
 pub struct Feed {
     conn: Conn,
-    server: Option<Time>,
+    server: Time,
 }
 
 type Row = (i64, i64, String, Option<AnyId>, Time);
@@ -88,7 +88,7 @@ impl Store {
 
 impl Feed {
     /// Which run of which server it leads to. A standby that was promoted, and a restored database, are another.
-    pub fn server(&self) -> Option<Time> {
+    pub fn server(&self) -> Time {
         self.server
     }
 
@@ -188,10 +188,10 @@ impl Feed {
 }
 
 /// When the server was started, which tells it from others. There is one SQLite.
-async fn server(conn: &mut Conn) -> Result<Option<Time>> {
-    let Inner::Postgres(c) = &mut conn.inner else { return Ok(None) };
+async fn server(conn: &mut Conn) -> Result<Time> {
+    let Inner::Postgres(c) = &mut conn.inner else { return Ok(Time::from_micros(0)) };
     let query = diesel::select(sql::<SqlTime>("pg_postmaster_start_time()"));
-    answer(&mut conn.waiting, async { Ok(Some(query.get_result(&mut **c).await?)) }).await
+    answer(&mut conn.waiting, async { Ok(query.get_result(&mut **c).await?) }).await
 }
 
 async fn execute_on_postgres(conn: &mut Conn, statement: &str) -> Result<()> {
