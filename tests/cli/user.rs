@@ -74,6 +74,45 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn scopes_are_granted_and_revoked_under_a_running_service(database: Kind) {
+        // S34
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        let service = place.serve();
+        service.post(REGISTER, &account());
+        for (args, expected) in [
+            (&["grant", EMAIL, "jobs:read", "countersign:watch"][..], "countersign:watch jobs:read"),
+            (&["grant", EMAIL, "jobs:read"], "countersign:watch jobs:read"),
+            (&["grant", EMAIL, "jobs:write"], "countersign:watch jobs:read jobs:write"),
+            (&["revoke-scope", EMAIL, "jobs:write", "other"], "countersign:watch jobs:read"),
+        ] {
+            let ran = place.run(&[&["user"], args].concat());
+            assert_eq!((ran.code, ran.stdout.trim()), (Some(0), expected), "{ran:?}");
+        }
+        let (_, tokens) = service.post(LOGIN, &account());
+        assert_eq!(tokens["scopes"], json!(["countersign:watch", "jobs:read"]));
+        let question = json!({ "credential": tokens["access_token"], "required_scopes": ["jobs:read"] });
+        let worth = || service.post("/api/v1/auth/validate", &question).1["status"].clone();
+        assert_eq!(worth(), "CREDENTIAL_STATUS_VALID");
+        let ran = place.run(&["user", "revoke-scope", EMAIL, "jobs:read"]);
+        assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "countersign:watch"), "{ran:?}");
+        for _ in 0..2000 {
+            if worth() == "CREDENTIAL_STATUS_INSUFFICIENT_SCOPE" {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(worth(), "CREDENTIAL_STATUS_INSUFFICIENT_SCOPE");
+        let ran = place.run(&["user", "grant", EMAIL, "not a scope"]);
+        assert!(ran.code != Some(0) && ran.stderr.contains("a scope is"), "{ran:?}");
+        service.stop();
+        // What changes nothing is no event.
+        let told = "SELECT action FROM events WHERE action = 'change_scopes'";
+        assert_eq!(database.query_text(told).await.len(), 4);
+    }
+}
+
 #[test]
 fn whom_nobody_knows_is_told_in_one_line() {
     let place = Place::empty();

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -136,6 +137,16 @@ class Server:
         assert r.status_code == 200, r.text
         return r.json()
 
+    @contextmanager
+    def running(self):
+        """It must end well, too."""
+        try:
+            self.start()
+            yield
+            self.stop()
+        finally:
+            self.kill()
+
     def wait_for_log(self, text: str, times=1):
         """Returns once this has been logged so many times, in all."""
         wait_until(lambda: self.log.count(text) >= times, lambda: f"{text!r} is not in the log:\n{self.log}")
@@ -175,12 +186,8 @@ def server(database, tmp_path_factory, listed_origin, mail_server):
     }
     environment |= new_database(database) | mail_server.environment
     server = Server(database, tmp_path_factory.mktemp(database), environment)
-    try:
-        server.start()
+    with server.running():
         yield server
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -139,12 +139,8 @@ def countersign(tmp_path_factory):
     }
     server = Server("sqlite", tmp_path_factory.mktemp("countersign"), environment)
     server.internal = internal
-    try:
-        server.start()
+    with server.running():
         yield server
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module", params=["envoy", "nginx", "traefik", "caddy"])

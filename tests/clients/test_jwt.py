@@ -28,12 +28,8 @@ def issuer(database, tmp_path_factory):
     """A service that issues JWTs."""
     environment = {"COUNTERSIGN_TOKENS__FORMAT": "jwt", "COUNTERSIGN_ACCOUNTS__DEFAULT_SCOPES": ",".join(SCOPES)}
     server = Server(database, tmp_path_factory.mktemp(f"jwt-{database}"), environment | new_database(database))
-    try:
-        server.start()
+    with server.running():
         yield server
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")
