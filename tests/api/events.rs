@@ -4,7 +4,7 @@ use countersign::{
     api::pb,
     app,
     domain::Domain,
-    types::{Time, event::Action},
+    types::{Scopes, Time, event::Action},
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -257,6 +257,9 @@ on_both! {
         story.mails(&own).await;
 
         let operator = story.operator().await;
+        story.server.advance(1);
+        operator.grant_scopes(user_id.parse().unwrap(), &Scopes::parse(["a"]).unwrap()).await.unwrap();
+        story.tells_of("CHANGE_SCOPES SUCCEEDED", "", "", String::new(), String::new());
         story.server.advance(1);
         operator.disable_user(user_id.parse().unwrap()).await.unwrap();
         story.tells_of("DISABLE_ACCOUNT SUCCEEDED", "", "", String::new(), String::new());
