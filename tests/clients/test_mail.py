@@ -359,7 +359,7 @@ def test_the_transport_for_laptops_prints_the_link_and_says_so(database, tmp_pat
 def test_where_others_can_call_no_link_is_printed(database, tmp_path, listen):
     refused = subprocess.run([BINARY, "serve"], cwd=tmp_path, env={"COUNTERSIGN_SERVER__LISTEN": listen}, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 64
-    assert "mail.transport" in refused.stderr and "unless server.listen is a loopback address" in refused.stderr
+    assert "mail.transport" in refused.stderr and "unless server.listen" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
