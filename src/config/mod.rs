@@ -3,7 +3,7 @@
 //!
 //! Owns the keys, their defaults and their bounds (`keys` is the table; `docs/configuration.md` is for readers). Does
 //! not own what the values are used for, nor the surroundings: `main` passes the environment in, prints the faults, and
-//! hands the result to `app`.
+//! hands the result to `app`. It is long because every section stands here, as what is read and where it is read.
 //!
 //! A new key is a line in the table, a field below, a line in [`Config::load`] (for `oauth.*` in `oauth`) and a row in the
 //! documentation.
