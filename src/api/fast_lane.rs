@@ -21,6 +21,7 @@ use super::{
     auth_service::Auth,
     door::Door,
     guard::{self, catch, patience},
+    metrics::{Connected, Metrics, Rpc, code_of},
     pb::{ErrorReason, auth_service_server::AuthServiceServer},
     server::{Limits, Peer},
     status::Problem,
@@ -36,12 +37,15 @@ const GRPC: &str = "application/grpc";
 pub struct App {
     router: Router,
     fast: Option<Fast>,
+    /// Where its connections are counted, if they are.
+    metrics: Option<&'static Metrics>,
 }
 
 #[derive(Clone)]
 struct Fast {
     auth: AuthServiceServer<Auth>,
     limits: Limits,
+    rpc: &'static Rpc,
 }
 
 /// An answer of the router, or one that went around it.
@@ -49,14 +53,25 @@ pub type Answer = Response<Either<Body, tonic::body::Body>>;
 
 impl From<Router> for App {
     fn from(router: Router) -> Self {
-        Self { router, fast: None }
+        Self { router, fast: None, metrics: None }
     }
 }
 
 impl App {
-    /// With a way around the router, which serves [`PATH`] as well.
-    pub(super) fn new(router: Router, auth: AuthServiceServer<Auth>, limits: Limits) -> Self {
-        Self { router, fast: Some(Fast { auth, limits }) }
+    /// With a way around the router if it serves [`PATH`], which this service answers as well.
+    pub(super) fn new(
+        router: Router,
+        auth: Option<AuthServiceServer<Auth>>,
+        limits: Limits,
+        metrics: &'static Metrics,
+    ) -> Self {
+        let fast = auth.map(|auth| Fast { auth, limits, rpc: metrics.rpc(PATH) });
+        Self { router, fast, metrics: Some(metrics) }
+    }
+
+    /// Counts a connection until it is dropped.
+    pub(super) fn connected(&self) -> Option<Connected> {
+        self.metrics.map(Metrics::connected)
     }
 
     /// Answers. The future is small, since it is moved about with each call: what is large is behind a pointer.
@@ -89,6 +104,7 @@ fn takes<B>(request: &Request<B>) -> bool {
 
 impl Fast {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
+        let under_way = self.rpc.begin();
         let patience = patience(request.headers(), self.limits.request_timeout);
         // It is boxed, and begins when it is polled.
         let call = self.auth.clone().call(request);
@@ -97,6 +113,7 @@ impl Fast {
                 Ok(answer) => answer,
                 Err(problem) => Door::Grpc(GRPC).answer(problem).map(Either::Left),
             };
+            under_way.end(code_of(&answer));
             guard::mark_private(answer.headers_mut());
             answer
         }

@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,6 +36,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::{
     door::{Door, content_type, is_grpc_path},
+    metrics::{Metrics, Rpc, code_of},
     pb::ErrorReason as Reason,
     server::Limits,
     status::Problem,
@@ -49,18 +51,22 @@ const FORGOTTEN: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub std::time::Instant);
 
+/// Which RPC was asked for over REST, in the extensions of each request: its route knows it, and tells.
+#[derive(Clone, Default)]
+pub struct Asked(pub Arc<OnceLock<&'static Rpc>>);
+
 /// Wraps the merged router of all doors, once its fallback is set. The layers, outermost first:
 ///
 /// 1. `nosniff`, on whatever the others answer.
 /// 2. CORS, so that a preflight, which has no content type and no credential, is answered before anything is asked of
 ///    it, and so that a page may read the refusals of what follows.
 /// 3. The checks of `Guard`, which know the door and so give a panic, a deadline and a refusal its form.
-pub fn guard(app: Router, cors_origins: &[String], limits: &Limits) -> Router {
+pub fn guard(app: Router, cors_origins: &[String], limits: &Limits, metrics: &'static Metrics) -> Router {
     let limits = *limits;
     let layers = ServiceBuilder::new()
         .layer(MapResponseLayer::new(nosniff))
         .option_layer(cors(cors_origins))
-        .layer(layer_fn(move |inner| Guard { inner, limits }));
+        .layer(layer_fn(move |inner| Guard { inner, limits, metrics }));
     app.layer(layers)
 }
 
@@ -128,6 +134,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 struct Guard {
     inner: Route,
     limits: Limits,
+    metrics: &'static Metrics,
 }
 
 impl Service<Request> for Guard {
@@ -140,11 +147,15 @@ impl Service<Request> for Guard {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let limits = self.limits;
+        let (limits, metrics) = (self.limits, self.metrics);
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
             let door = Door::of(&request);
+            let path = request.uri().path();
+            let mut under_way = metrics.rpc(path).begin();
+            let asked = Asked::default();
+            request.extensions_mut().insert(asked.clone());
             let path = request.uri().path();
             let private = is_grpc_path(path) || path.starts_with("/api/");
             let outcome = match patience(request.headers(), limits.request_timeout) {
@@ -170,6 +181,10 @@ impl Service<Request> for Guard {
                     response
                 }
             };
+            if let Some(rpc) = asked.0.get() {
+                under_way.rpc = rpc;
+            }
+            under_way.end(code_of(&response));
             if private {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }

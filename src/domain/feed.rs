@@ -300,6 +300,11 @@ impl Domain {
         self.revocations.age() <= self.settings.max_staleness
     }
 
+    /// Whether the database is known not to answer.
+    pub(super) fn is_away(&self) -> bool {
+        self.looking.heard.borrow().away
+    }
+
     /// Reads from the database for a validation, unless that is known to be away, or is found to be meanwhile: an answer in vain is
     /// not waited for. In a task of its own, so that a caller who leaves does not cost a connection, which everybody could make
     /// happen.

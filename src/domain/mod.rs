@@ -32,6 +32,7 @@ mod register;
 mod reset_password;
 mod revocations;
 pub mod sessions;
+pub mod stats;
 mod sweep;
 mod throttle;
 mod tokens;
@@ -96,6 +97,7 @@ pub struct Domain {
     mailer: Option<Mailer>,
     providers: BTreeMap<String, Provider>,
     mail_due: Arc<Notify>,
+    mail_tally: Arc<stats::MailTally>,
 }
 
 /// What the operator decides.
@@ -170,6 +172,7 @@ impl Domain {
             mailer,
             providers,
             mail_due: Arc::default(),
+            mail_tally: Arc::default(),
             settings,
         })
     }

@@ -67,6 +67,7 @@ pub struct Store {
     pub(super) database: Database,
     /// One permit for each connection. The pool serves newcomers before those who wait; this queue is fair.
     pub(super) connections: Arc<Semaphore>,
+    pub(super) max_connections: u32,
     pub(super) clock: Clock,
 }
 
@@ -147,6 +148,17 @@ pub(super) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = R
     answer
 }
 
+/// The connections of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStats {
+    /// Open, and at nobody's service.
+    pub idle: u32,
+    /// At somebody's service.
+    pub used: u32,
+    /// At most.
+    pub max: u32,
+}
+
 diesel::define_sql_function! {
     /// PostgreSQL's clock, which runs on within a transaction.
     fn clock_timestamp() -> SqlTime;
@@ -164,6 +176,16 @@ impl Store {
         };
         // The semaphores are never closed.
         Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: permit.ok() })
+    }
+
+    /// The connections, as they are now.
+    pub fn pool_stats(&self) -> PoolStats {
+        let state = match &self.database {
+            Database::Postgres { pool, .. } => pool.state(),
+            Database::Sqlite { pool, .. } => pool.state(),
+        };
+        let (idle, open) = (state.idle_connections, state.connections);
+        PoolStats { idle, used: open.saturating_sub(idle), max: self.max_connections }
     }
 
     /// A connection beside the pool, for one who keeps it and must not wait in line. It leads around a pooler.

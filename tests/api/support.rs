@@ -103,6 +103,7 @@ impl Setup {
         let mail = self.database.directory().join("mail");
         let mut env = vec![
             ("COUNTERSIGN_SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("COUNTERSIGN_SERVER__METRICS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("COUNTERSIGN_SERVER__PUBLIC_URL".to_owned(), "https://auth.example.com".to_owned()),
             ("COUNTERSIGN_DATABASE__URL".to_owned(), self.database.url.clone()),
             ("COUNTERSIGN_SECRETS__MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),

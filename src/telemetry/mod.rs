@@ -1,4 +1,6 @@
-//! Logs, to standard error.
+//! Logs, to standard error; and what numbers are counted with (`tally`).
+
+pub mod tally;
 
 use std::io::{self, IsTerminal};
 
