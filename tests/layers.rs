@@ -16,7 +16,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "config::Server",
             "domain",
             "crypto",
+            "telemetry::request",
             "telemetry::tally",
+            "telemetry::traces",
             "types",
             // Rows are the entities. Of the store, these and nothing else.
             "store::api_keys::ApiKey",
@@ -60,9 +62,10 @@ const ARROWS: [(&str, &[&str]); 12] = [
 
 /// Crates that not every room may know, and the rooms that may. A name stands for its family, too: `tonic` for
 /// `tonic_health`.
-const CRATES: [(&[&str], &[&str]); 7] = [
+const CRATES: [(&[&str], &[&str]); 8] = [
     (&["tonic", "prost", "axum"], &["api"]),
     (&["prometheus"], &["api"]),
+    (&["opentelemetry"], &["api", "telemetry"]),
     (&["http", "hyper", "tower"], &["api", "provider"]),
     (&["oauth2", "openidconnect"], &["provider"]),
     (&["diesel", "bb8", "tokio_postgres"], &["store"]),

@@ -11,7 +11,7 @@ use axum::{
     body::Body,
     http::{Method, Request, Response, Version, header::CONTENT_TYPE},
 };
-use futures_util::future;
+use futures_util::{FutureExt, future};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ use super::{
     guard::{self, catch, patience},
     metrics::{Connected, Metrics, Rpc, code_of},
     pb::{ErrorReason, auth_service_server::AuthServiceServer},
+    seen::{self, Entrance, Seen},
     server::{Limits, Peer},
     status::Problem,
 };
@@ -81,14 +82,24 @@ impl App {
         peer: &Peer,
     ) -> impl Future<Output = Answer> + Send + use<> {
         match &self.fast {
-            Some(fast) if takes(&request) => future::Either::Left(fast.answer(request)),
+            Some(fast) if takes(&request) => {
+                if seen::is_wanted(request.headers()) {
+                    let seen = Seen::begin(request.headers(), &Entrance::Grpc(fast.rpc));
+                    future::Either::Right(fast.answer_seen(request, seen).boxed())
+                } else {
+                    future::Either::Left(fast.answer(request))
+                }
+            }
             _ => {
                 request.extensions_mut().insert(peer.clone());
                 let mut router = self.router.clone();
-                future::Either::Right(Box::pin(async move {
-                    let Ok(answer) = router.call(request).await;
-                    answer.map(Either::Left)
-                }))
+                future::Either::Right(
+                    async move {
+                        let Ok(answer) = router.call(request).await;
+                        answer.map(Either::Left)
+                    }
+                    .boxed(),
+                )
             }
         }
     }
@@ -105,6 +116,30 @@ fn takes<B>(request: &Request<B>) -> bool {
 impl Fast {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
         let under_way = self.rpc.begin();
+        let call = self.call(request);
+        async move {
+            let answer = call.await;
+            under_way.end(code_of(&answer));
+            answer
+        }
+    }
+
+    /// The same for a call that is to be found again, in the log or in a trace.
+    fn answer_seen(
+        &self,
+        request: Request<Incoming>,
+        seen: Seen,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let under_way = self.rpc.begin();
+        let call = self.call(request);
+        async move {
+            let mut answer = seen.run(call).await;
+            seen.end(&mut answer, under_way);
+            answer
+        }
+    }
+
+    fn call(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
         let patience = patience(request.headers(), self.limits.request_timeout);
         // It is boxed, and begins when it is polled.
         let call = self.auth.clone().call(request);
@@ -113,7 +148,6 @@ impl Fast {
                 Ok(answer) => answer,
                 Err(problem) => Door::Grpc(GRPC).answer(problem).map(Either::Left),
             };
-            under_way.end(code_of(&answer));
             guard::mark_private(answer.headers_mut());
             answer
         }

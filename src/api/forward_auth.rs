@@ -37,6 +37,7 @@ pub fn routes(domain: Arc<Domain>) -> Router {
 }
 
 async fn answer(domain: &Domain, uri: &Uri, headers: &HeaderMap) -> Response {
+    tracing::Span::current().record("http.route", PATH);
     let asked = match Asked::read(uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),

@@ -36,8 +36,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::{
     door::{Door, content_type, is_grpc_path},
-    metrics::{Metrics, Rpc, code_of},
+    metrics::{Metrics, Rpc},
     pb::ErrorReason as Reason,
+    seen::{self, Entrance, Seen},
     server::Limits,
     status::Problem,
 };
@@ -117,6 +118,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             name("x-grpc-web"),
             name("x-user-agent"),
             name("grpc-timeout"),
+            name("traceparent"),
+            name("tracestate"),
+            seen::REQUEST_ID,
         ])
         .expose_headers([
             RETRY_AFTER,
@@ -124,6 +128,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             name("grpc-status"),
             name("grpc-message"),
             name("grpc-status-details-bin"),
+            seen::REQUEST_ID,
         ])
         .max_age(Duration::from_hours(2));
     Some(layer)
@@ -154,10 +159,14 @@ impl Service<Request> for Guard {
             let door = Door::of(&request);
             let path = request.uri().path();
             let mut under_way = metrics.rpc(path).begin();
+            let entrance = match door {
+                Door::Grpc(_) => Entrance::Grpc(under_way.rpc),
+                Door::Rest => Entrance::Http(request.method()),
+            };
+            let seen = Seen::begin(request.headers(), &entrance);
+            let private = is_grpc_path(path) || path.starts_with("/api/");
             let asked = Asked::default();
             request.extensions_mut().insert(asked.clone());
-            let path = request.uri().path();
-            let private = is_grpc_path(path) || path.starts_with("/api/");
             let outcome = match patience(request.headers(), limits.request_timeout) {
                 Err(problem) => Err(problem),
                 Ok(patience) => {
@@ -167,7 +176,8 @@ impl Service<Request> for Guard {
                         let request = admit(request, door, limits.max_message_bytes).await?;
                         catch(async { inner.call(request).await }).await
                     };
-                    timeout_at(deadline, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
+                    let answer = timeout_at(deadline, seen.run(call)).await;
+                    answer.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
                 }
             };
             let mut response = match outcome {
@@ -184,7 +194,7 @@ impl Service<Request> for Guard {
             if let Some(rpc) = asked.0.get() {
                 under_way.rpc = rpc;
             }
-            under_way.end(code_of(&response));
+            seen.end(&mut response, under_way);
             if private {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }

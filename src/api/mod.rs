@@ -25,6 +25,7 @@ mod pages;
 pub mod pb;
 mod places;
 mod rest;
+mod seen;
 pub mod server;
 mod side;
 pub mod status;

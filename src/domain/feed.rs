@@ -9,6 +9,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::{Domain, Error, Result, keyring};
 use crate::{
@@ -318,7 +319,7 @@ impl Domain {
         if is_away(&heard.borrow_and_update()) {
             return Err(unavailable("it is away"));
         }
-        let read = tokio::spawn(read);
+        let read = tokio::spawn(read.in_current_span());
         tokio::select! {
             biased;
             gone = heard.wait_for(is_away) => {

@@ -200,6 +200,11 @@ impl Drop for UnderWay {
     }
 }
 
+/// A code as gRPC writes it.
+pub fn name_of(code: Code) -> &'static str {
+    usize::try_from(i32::from(code)).ok().and_then(|code| CODES.get(code)).unwrap_or(&"UNKNOWN")
+}
+
 /// How an answer of any door ended: REST's problems carry their code as an extension, gRPC's as a header.
 pub fn code_of<B>(answer: &axum::http::Response<B>) -> Code {
     if let Some(code) = answer.extensions().get::<Code>() {

@@ -24,6 +24,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
 use tonic::{client::Grpc, metadata::MetadataMap};
+use tracing::{Instrument, Span};
 
 use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
@@ -31,6 +32,7 @@ use super::{
     metrics::{Metrics, Rpc},
     openapi,
     pb::ErrorReason,
+    seen,
     side::Side,
     status::{Problem, Violation},
 };
@@ -120,6 +122,9 @@ impl Route {
         if let Some(asked) = request.extensions().get::<Asked>() {
             let _ = asked.0.set(self.counted);
         }
+        let span = Span::current();
+        span.record("otel.name", format_args!("{} {}", self.binding.verb, self.binding.path));
+        span.record("http.route", &*self.binding.path);
         match self.call(request).await {
             Ok(json) => (JSON, json).into_response(),
             Err(problem) => problem.into_response(),
@@ -133,10 +138,16 @@ impl Route {
         let request = tonic::Request::from_parts(metadata, parts.extensions, message);
         let mut client = Grpc::new(self.grpc.clone());
         let Ok(()) = client.ready().await;
+        let rpc = seen::rpc_span(self.counted, "internal");
         let answer = client
             .unary(request, self.rpc.clone(), Dynamic(self.output.clone()))
+            .instrument(rpc.clone())
             .await
+            .inspect_err(|status| {
+                rpc.record("rpc.grpc.status_code", i32::from(status.code()));
+            })
             .map_err(|status| Problem::from_status(&status))?;
+        rpc.record("rpc.grpc.status_code", 0);
         let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
         let mut json = Vec::new();
         answer
