@@ -24,7 +24,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
 use tonic::{client::Grpc, metadata::MetadataMap};
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
@@ -36,6 +36,8 @@ use super::{
     side::Side,
     status::{Problem, Violation},
 };
+
+use crate::telemetry::traces;
 
 pub(super) use self::binding::{Binding, bindings};
 
@@ -122,9 +124,7 @@ impl Route {
         if let Some(asked) = request.extensions().get::<Asked>() {
             let _ = asked.0.set(self.counted);
         }
-        let span = Span::current();
-        span.record("otel.name", format_args!("{} {}", self.binding.verb, self.binding.path));
-        span.record("http.route", &*self.binding.path);
+        traces::name_route(self.binding.verb.as_str(), &self.binding.path);
         match self.call(request).await {
             Ok(json) => (JSON, json).into_response(),
             Err(problem) => problem.into_response(),
