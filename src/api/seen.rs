@@ -67,7 +67,8 @@ impl Seen {
     pub fn end<B>(self, answer: &mut Response<B>, under_way: UnderWay) {
         let (code, status) = (code_of(answer), answer.status().as_u16());
         self.server.record("rpc.grpc.status_code", i32::from(code));
-        self.server.record("http.response.status_code", status);
+        // Signed: of an unsigned one a text would be made.
+        self.server.record("http.response.status_code", i64::from(status));
         if matches!(
             code,
             Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss

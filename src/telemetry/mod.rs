@@ -29,14 +29,14 @@ const AT_MOST: [(&str, Level); 2] = [("tokio_postgres", Level::INFO), ("h2", Lev
 /// # Errors
 /// Why traces cannot be sent to where they are to go.
 pub fn init(config: &Telemetry) -> Result<Traces, String> {
-    let (traces, traced) = Traces::start(config)?;
+    let (traces, layer) = Traces::start(config)?;
     let level = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let with_traces = traced.is_some();
+    let with_traces = layer.is_some();
     // Spans are no lines, but tell which request a line belongs to, at whatever level lines are written.
     let spans = filter_fn(move |metadata| is_context(metadata, with_traces));
     let filter = spans.with_max_level_hint(LevelFilter::INFO).or(level.and(filter_fn(may_be_logged)));
     // An error means that logging was set up before, as in a test.
-    let _ = registry().with(lines(config.log_format).with_filter(filter)).with(traced).try_init();
+    let _ = registry().with(lines(config.log_format).with_filter(filter)).with(layer).try_init();
     Ok(traces)
 }
 
