@@ -8,6 +8,8 @@
 //! waited in vain; and a job that has become too late all the same is dropped unbegun, so that no time goes into
 //! results that nobody waits for, least of all when there is too little of it.
 
+mod priority;
+
 use std::{
     collections::VecDeque,
     io,
@@ -211,7 +213,7 @@ impl Shared {
 
     /// What a thread does all its life.
     fn run_jobs(&self) {
-        give_way();
+        priority::give_way();
         let mut memory = Memory::new();
         while let Some(Job { work, reply, .. }) = self.next() {
             let started = Instant::now();
@@ -262,22 +264,6 @@ impl State {
         self.running + self.queue.len()
     }
 }
-
-/// Makes the calling thread give way to those that answer calls, by ten steps of niceness: where both want a core, it gets a
-/// tenth of it (weights of 110 and 1024, sched(7)). So a validation does not wait for a hash, and yet sign-ins never
-/// stand still, as they might at 19, beside whatever else the machine does. The steps go from where the process
-/// stands: an operator may have set that.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    // On Linux this is of the calling thread, not of the process: setpriority(2).
-    if let Err(error) = rustix::process::nice(10) {
-        tracing::debug!(%error, "password hashing keeps the priority of everything else");
-    }
-}
-
-/// Elsewhere niceness is the whole process's.
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}
 
 #[cfg(test)]
 mod tests;

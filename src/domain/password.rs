@@ -133,10 +133,14 @@ struct Attempt {
 impl Attempt {
     async fn run(self, caller: Caller) -> Result<Verified> {
         let mut conn = self.store.conn().await?;
-        let now = conn.now().await?;
         let failures = password_failures::find(&mut conn, self.account).await?;
+        // Most have none, and the time is a question of its own.
+        let account_wait = match failures {
+            Some(failures) => self.throttle.wait(failures, conn.now().await?),
+            None => None,
+        };
         let address_wait = match self.address {
-            Some(window) => window.wait(&mut conn, now).await?,
+            Some(window) => window.wait(&mut conn).await?,
             None => None,
         };
         let login = users::find_login(&mut conn, &self.email).await?;
@@ -144,7 +148,6 @@ impl Attempt {
         drop(conn);
 
         let user_id = login.as_ref().map(|login| login.id);
-        let account_wait = failures.and_then(|failures| self.throttle.wait(failures, now));
         if let Some(retry_after) = account_wait.max(address_wait) {
             self.deed.to(user_id).log(&self.client);
             return Err(Error::TooManyAttempts { retry_after });

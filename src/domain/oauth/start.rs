@@ -60,7 +60,7 @@ impl Domain {
             if let Some(window) = self.settings.throttle.of_starts(client)
                 && !window.admit(tx, now).await?
             {
-                let retry_after = window.wait(tx, now).await?.unwrap_or_default();
+                let retry_after = window.wait(tx).await?.unwrap_or_default();
                 return Err(Error::TooManyAttempts { retry_after });
             }
             let flow = OauthFlow {
