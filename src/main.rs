@@ -17,7 +17,7 @@ use countersign::{
     telemetry,
 };
 
-use cli::{Cli, Command, UserCommand};
+use cli::{Cli, Command, SigningKeyCommand, UserCommand};
 
 /// Exit codes, of which the last three are from `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,15 @@ async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result
         Command::Migrate { check } => commands::migrate::run(config, *check).await,
         Command::Config => commands::print(&Config::render(settings)),
         Command::Healthcheck => commands::healthcheck::run(config).await,
+        Command::SigningKey(SigningKeyCommand::List { json }) => {
+            commands::signing_key::list(config, *json).await
+        }
+        Command::SigningKey(SigningKeyCommand::Rotate { now }) => {
+            commands::signing_key::rotate(config, *now).await
+        }
+        Command::SigningKey(SigningKeyCommand::Retire { kid }) => {
+            commands::signing_key::retire(config, kid).await
+        }
         Command::User(UserCommand::Create { email, name }) => {
             commands::user::create(config, email, name).await
         }

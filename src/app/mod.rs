@@ -169,6 +169,8 @@ impl App {
         let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
         let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
+        let rewrap = tokio::spawn(worker::rewrap(domain.clone(), stopped.clone()));
+        let keys = tokio::spawn(worker::rotate_keys(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async {
             shutdown.await;
@@ -192,7 +194,7 @@ impl App {
         }
         stopped.cancel();
         // A panic in any of them was logged when it happened.
-        let _ = tokio::join!(follow, readiness, post, sweep, house);
+        let _ = tokio::join!(follow, readiness, post, sweep, rewrap, keys, house);
     }
 }
 
@@ -280,6 +282,7 @@ fn settings(config: &Config) -> Settings {
         },
         token_format: config.tokens.format,
         access_ttl: config.tokens.access_ttl,
+        rotate_every: Some(config.tokens.rotate_every).filter(|every| !every.is_zero()),
         refresh_ttl: config.tokens.refresh_ttl,
         refresh_idle: config.tokens.refresh_idle,
         refresh_reuse_grace: config.tokens.refresh_reuse_grace,
