@@ -70,6 +70,16 @@ pub enum Command {
     /// Administer the keys that sign access tokens, straight on the database. A running service sees it within a second
     #[command(subcommand)]
     SigningKey(SigningKeyCommand),
+    /// Look after the master key
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
+}
+
+/// Looking after the master key.
+#[derive(Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Say what is sealed under which key; exit 0 if secrets.previous_master_keys are needed no more, else 1
+    Check,
 }
 
 /// Administration of signing keys.

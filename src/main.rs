@@ -17,7 +17,7 @@ use countersign::{
     telemetry,
 };
 
-use cli::{Cli, Command, SigningKeyCommand, UserCommand};
+use cli::{Cli, Command, MasterKeyCommand, SigningKeyCommand, UserCommand};
 
 /// Exit codes, of which the last three are from `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,7 @@ async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result
         Command::SigningKey(SigningKeyCommand::Retire { kid }) => {
             commands::signing_key::retire(config, kid).await
         }
+        Command::MasterKey(MasterKeyCommand::Check) => commands::master_key::check(config).await,
         Command::User(UserCommand::Create { email, name }) => {
             commands::user::create(config, email, name).await
         }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Domain, Rewrapped},
+    domain::{Domain, SealedValues},
     types::random,
 };
 
@@ -140,16 +140,16 @@ pub async fn rewrap(domain: Arc<Domain>, stopped: CancellationToken) {
             }
             Some(Ok(found)) => found,
         };
-        let news = (found.rewrapped > 0, found.unknown > 0);
+        let news = (found.previous > 0, found.unknown > 0);
         if told.replace(news) == Some(news) {
             continue;
         }
-        let Rewrapped { rewrapped, unknown, .. } = found;
+        let SealedValues { previous, unknown, .. } = found;
         if unknown > 0 {
             tracing::error!(unknown, "sealed under a master key that is not configured");
         } else {
             tracing::info!(
-                rewrapped,
+                sealed_anew = previous,
                 "everything is sealed under secrets.master_key: once no replica has another one as that, \
                  secrets.previous_master_keys may be emptied"
             );

@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 pub(crate) mod healthcheck;
+pub(crate) mod master_key;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 pub(crate) mod signing_key;

@@ -96,12 +96,13 @@ pub(super) async fn read_again(
 ) -> Result<KeyRing, store::Error> {
     let rows = signing_keys::list(conn).await?;
     let open = |row: signing_keys::SigningKey| {
-        let key = opened(master, &row).or_else(|| {
+        let mut key = opened(master, &row).or_else(|| {
             let error = LoadError::WrongMasterKey(row.kid.clone());
             tracing::error!("secrets.master_key: {error}");
             known(&row.kid)
         })?;
-        Some(SigningKey { not_before_time: row.not_before_time, not_after_time: row.not_after_time, ..key })
+        (key.not_before_time, key.not_after_time) = (row.not_before_time, row.not_after_time);
+        Some(key)
     };
     Ok(KeyRing::new(rows.into_iter().filter_map(open).collect()))
 }

@@ -58,7 +58,7 @@ pub use keyring::{LoadError, VerificationKey};
 pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
 pub use revocations::News;
-pub use rewrap::Rewrapped;
+pub use rewrap::SealedValues;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
 pub use watch::Resume;
 

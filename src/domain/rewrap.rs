@@ -13,18 +13,18 @@ const BATCH: i64 = 200;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rewrapped {
+pub struct SealedValues {
     /// Values that are sealed under the present key.
     pub current: usize,
-    /// Values that were sealed under one before, and are now under the present one.
-    pub rewrapped: usize,
+    /// Values that are sealed under one before.
+    pub previous: usize,
     /// Values that no key opens which this process knows.
     pub unknown: usize,
 }
 
-/// Seals one table's values anew, a batch a transaction. A value that changes meanwhile was sealed by whoever changed it.
+/// Counts one table's values and, if `$write`, seals them anew, a batch a transaction. A value that changes meanwhile was sealed by whoever changed it.
 macro_rules! rewrap {
-    ($domain:ident, $found:ident, $table:ident, $purpose:expr) => {{
+    ($domain:ident, $write:ident, $found:ident, $table:ident, $purpose:expr) => {{
         let mut after = None;
         loop {
             let mut conn = $domain.store.conn().await?;
@@ -40,7 +40,8 @@ macro_rules! rewrap {
                     SealedUnder::Previous(again) => anew.push((id, sealed, again)),
                 }
             }
-            if anew.is_empty() {
+            $found.previous += anew.len();
+            if anew.is_empty() || !$write {
                 continue;
             }
             let written = $domain.store.tx(async |tx| {
@@ -51,7 +52,6 @@ macro_rules! rewrap {
                 Ok::<_, Error>(written)
             });
             let written = written.await?;
-            $found.rewrapped += written;
             tracing::info!(table = stringify!($table), written, "sealed anew under secrets.master_key");
         }
     }};
@@ -63,14 +63,23 @@ impl Domain {
         self.master_key.has_previous()
     }
 
-    /// Seals everything anew that is sealed under a master key before the present one. It may be done again and again, and by
-    /// several replicas at once.
-    pub async fn rewrap(&self) -> Result<Rewrapped> {
-        let mut found = Rewrapped::default();
-        rewrap!(self, found, signing_keys, |kid: String| keyring::purpose(&kid));
-        rewrap!(self, found, refresh_tokens, refresh::purpose);
-        rewrap!(self, found, oauth_flows, oauth::flow::purpose);
-        rewrap!(self, found, mails, outbox::purpose);
+    /// Seals everything anew that is sealed under a master key before the present one, and says what was found. It may be done
+    /// again and again, and by several replicas at once.
+    pub async fn rewrap(&self) -> Result<SealedValues> {
+        self.go_through_sealed(true).await
+    }
+
+    /// Says what is sealed under which key.
+    pub async fn sealed_values(&self) -> Result<SealedValues> {
+        self.go_through_sealed(false).await
+    }
+
+    async fn go_through_sealed(&self, write: bool) -> Result<SealedValues> {
+        let mut found = SealedValues::default();
+        rewrap!(self, write, found, signing_keys, |kid: String| keyring::purpose(&kid));
+        rewrap!(self, write, found, refresh_tokens, refresh::purpose);
+        rewrap!(self, write, found, oauth_flows, oauth::flow::purpose);
+        rewrap!(self, write, found, mails, outbox::purpose);
         Ok(found)
     }
 }

@@ -343,14 +343,15 @@ on_both! {
 
         // The first step, and beside it the second: each reads what the other seals.
         let (old, new) = (with(MASTER_KEY, NEW_MASTER_KEY).domain().await, with(NEW_MASTER_KEY, MASTER_KEY).domain().await);
-        let found = new.rewrap().await.unwrap();
-        assert!(found.rewrapped >= 2 && found.unknown == 0, "{found:?}");
-        assert_eq!(new.rewrap().await.unwrap().rewrapped, 0);
-        assert_eq!(old.rewrap().await.unwrap().rewrapped, found.rewrapped);
-        assert_eq!(new.rewrap().await.unwrap().rewrapped, found.rewrapped);
+        let found = new.sealed_values().await.unwrap();
+        assert_eq!(new.rewrap().await.unwrap(), found);
+        assert!(found.previous >= 2 && found.unknown == 0, "{found:?}");
+        assert_eq!(new.rewrap().await.unwrap().previous, 0);
+        assert_eq!(old.rewrap().await.unwrap().previous, found.previous);
+        assert_eq!(new.rewrap().await.unwrap().previous, found.previous);
         let made = old.rotate_signing_key(Begin::Published).await.unwrap();
         assert_eq!(new.signing_keys().await.unwrap()[1].kid, made.kid);
-        assert_eq!(new.rewrap().await.unwrap().rewrapped, 1);
+        assert_eq!(new.rewrap().await.unwrap().previous, 1);
 
         // Now the old one may go: who was signed in still is.
         let server = with(NEW_MASTER_KEY, "").start().await;
