@@ -244,6 +244,7 @@ on_both! {
             assert_eq!(published(&server).await.len(), 3);
             server.advance(1);
             assert_eq!(published(&server).await.len(), 2);
+            server.advance(1);
             other.sweep().await.unwrap();
             let left = server.database.query_text("SELECT kid FROM signing_keys ORDER BY generation").await;
             assert_eq!(left, kids[1..]);
