@@ -18,7 +18,7 @@ run: ## Run the service from source, in the working directory
 	cargo run --release --locked -- serve
 
 test: ## Everything, on SQLite and PostgreSQL; installs what is missing when it is root
-	@scripts/need cc cargo nginx openssl pgbouncer postgres chromium tools
+	@scripts/need cc cargo nginx openssl pgbouncer postgres promtool chromium tools
 	@scripts/test fmt clippy proto docs deny unit doctest clients
 
 lint: fmt clippy proto docs deny ## What needs no test run

@@ -52,7 +52,6 @@ fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    telemetry::init(&config.telemetry);
     match run(&cli.command, &config, &settings) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -64,6 +63,13 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
+    let traces = telemetry::init(&config.telemetry).map_err(StartError::Internal)?;
+    let outcome = obey(command, config, settings).await;
+    traces.finish();
+    outcome
+}
+
+async fn obey(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
     match command {
         Command::Serve => commands::serve::run(config).await,
         Command::Migrate { check } => commands::migrate::run(config, *check).await,

@@ -177,14 +177,15 @@ async fn probe(domain: &Domain, ready: &watch::Sender<bool>) {
     let mut told = None;
     loop {
         ticks.tick().await;
-        let answers = domain.is_fresh_enough();
+        let reasons = domain.why_not_ready();
+        let answers = reasons.is_empty();
         if told.replace(answers) == Some(answers) {
             continue;
         }
         if answers {
             tracing::info!("ready");
         } else {
-            tracing::warn!("not ready: the database has been away for longer than validation.max_staleness");
+            tracing::warn!("not ready: {}", reasons.join(", "));
         }
         ready.send_replace(answers);
     }

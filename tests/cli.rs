@@ -47,7 +47,10 @@ struct Place {
 
 impl Place {
     fn empty() -> Self {
-        let env = vec![("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0".to_owned())];
+        let env = vec![
+            ("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0".to_owned()),
+            ("COUNTERSIGN_SERVER__METRICS_LISTEN", "off".to_owned()),
+        ];
         Self { directory: tempfile::tempdir().unwrap(), env }
     }
 

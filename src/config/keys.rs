@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::sources::Sources;
 use Default::{From, Is, SameAs, Unset};
-use Form::{Bool, Duration, Integer, List, Secret, SecretList, Text, Url};
+use Form::{Bool, Duration, Integer, List, Ratio, Secret, SecretList, Text, Url};
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -27,6 +27,8 @@ pub(super) enum Form {
     Url,
     Duration,
     Integer,
+    /// A number with a fraction.
+    Ratio,
     Bool,
     List,
     /// A list of secrets, which may be given as a file, one a line.
@@ -52,6 +54,7 @@ pub(super) enum Default {
 pub(super) const KEYS: &[Key] = &[
     Key { name: "server.listen", form: Text, default: Is("127.0.0.1:50051") },
     Key { name: "server.internal_listen", form: Text, default: Unset },
+    Key { name: "server.metrics_listen", form: Text, default: Is("127.0.0.1:9464") },
     Key { name: "server.public_url", form: Text, default: Is("http://127.0.0.1:50051") },
     Key { name: "server.cors_origins", form: List, default: Is("") },
     Key { name: "server.trusted_proxies", form: List, default: Is("") },
@@ -100,6 +103,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "throttle.mails_per_hour", form: Integer, default: Is("3") },
     Key { name: "telemetry.log_format", form: Text, default: From(|s| if s.terminal { "text" } else { "json" }.into()) },
     Key { name: "telemetry.log_level", form: Text, default: Is("info") },
+    Key { name: "telemetry.otlp_endpoint", form: Text, default: Unset },
+    Key { name: "telemetry.trace_ratio", form: Ratio, default: Is("1.0") },
 ];
 
 /// What the keys of providers begin with; the name of the provider, a dot and one of [`PROVIDER_KEYS`] follow.

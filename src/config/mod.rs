@@ -52,7 +52,7 @@ pub struct Config {
     pub oauth: Oauth,
     /// How often something may fail.
     pub throttle: Throttle,
-    /// Logging.
+    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
@@ -63,6 +63,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where what services ask is served, and nothing else; when set, it is not served at `listen`.
     pub internal_listen: Option<SocketAddr>,
+    /// Where metrics and probes are served, if they are.
+    pub metrics_listen: Option<SocketAddr>,
     /// The issuer, and the beginning of links; without a slash at the end.
     pub public_url: String,
     /// Origins whose pages may call, each exactly as a browser sends it.
@@ -219,6 +221,10 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Directives of a `tracing_subscriber::EnvFilter`, known to be valid.
     pub log_level: String,
+    /// Where traces are sent to, by OTLP over gRPC, if they are; without user and password.
+    pub otlp_endpoint: Option<String>,
+    /// Which part of the traces that begin here is kept, from 0 to 1.
+    pub trace_ratio: f64,
 }
 
 /// Whether people may register.
@@ -275,6 +281,12 @@ const PROVIDER_KIND: &[(&str, ProviderKind)] =
     &[("github", ProviderKind::Github), ("linkedin", ProviderKind::Linkedin), ("oidc", ProviderKind::Oidc)];
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+/// Whether only one of two listeners would get its port. Of port 0 each gets one of its own.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || everywhere)
+}
+
 impl Config {
     /// Reads the configuration, and with it what each key is set to and by whom.
     ///
@@ -287,6 +299,7 @@ impl Config {
             server: Server {
                 listen: r.get("server.listen", parse::address),
                 internal_listen: r.optional("server.internal_listen", parse::address),
+                metrics_listen: r.get("server.metrics_listen", parse::off_or(parse::address)),
                 public_url: r.get("server.public_url", parse::base_url),
                 cors_origins: r.list("server.cors_origins", parse::origin),
                 trusted_proxies: r.list("server.trusted_proxies", parse::network),
@@ -353,6 +366,8 @@ impl Config {
             telemetry: Telemetry {
                 log_format: r.get("telemetry.log_format", parse::one_of(LOG_FORMAT)),
                 log_level: r.get("telemetry.log_level", parse::log_filter),
+                otlp_endpoint: r.optional("telemetry.otlp_endpoint", parse::collector),
+                trace_ratio: r.get("telemetry.trace_ratio", parse::ratio),
             },
         };
         config.check_together(r);
@@ -388,16 +403,19 @@ impl Config {
         );
         let (mail, throttle) = (&self.mail, &self.throttle);
         let (listen, internal) = (self.server.listen, self.server.internal_listen);
-        let overlap = internal.is_some_and(|internal| {
-            let everywhere = internal.ip().is_unspecified() || listen.ip().is_unspecified();
-            internal.port() == listen.port()
-                && listen.port() != 0
-                && (internal.ip() == listen.ip() || everywhere)
-        });
         r.check(
             &["server.internal_listen", "server.listen"],
-            !overlap,
+            !internal.is_some_and(|internal| overlap(internal, listen)),
             "must have another port than server.listen: what it serves is taken off that one",
+        );
+        let metrics = self.server.metrics_listen;
+        let taken = metrics.is_some_and(|metrics| {
+            overlap(metrics, listen) || internal.is_some_and(|internal| overlap(metrics, internal))
+        });
+        r.check(
+            &["server.metrics_listen", "server.listen", "server.internal_listen"],
+            !taken,
+            "must have another port than server.listen and server.internal_listen: off switches it off",
         );
         let laptop = listen.ip().is_loopback() && internal.is_none_or(|internal| internal.ip().is_loopback());
         r.check(

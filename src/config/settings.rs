@@ -49,7 +49,7 @@ fn pair(setting: &Setting) -> (String, String) {
     let form = keys::find(&setting.key).map_or(Form::Text, |key| key.form);
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let value = match form {
-        Form::Integer | Form::Bool => setting.value.clone(),
+        Form::Integer | Form::Ratio | Form::Bool => setting.value.clone(),
         Form::List | Form::SecretList => {
             let items: Vec<String> =
                 setting.value.split(',').filter(|item| !item.is_empty()).map(quoted).collect();

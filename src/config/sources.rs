@@ -221,16 +221,20 @@ fn read_secret(form: Form, path: &Path) -> Result<Vec<String>, String> {
 
 /// The items of a value, or what it should have been.
 fn items(form: Form, raw: Raw) -> Result<Vec<String>, String> {
-    use toml::Value::{Array, Boolean, Integer, String};
+    use toml::Value::{Array, Boolean, Float, Integer, String};
     let value = match raw {
         Raw::Text(text) => return Ok(split(form, text)),
         Raw::Toml(value) => value,
     };
     let problem = match (form, value) {
-        (Form::Text | Form::Secret | Form::Url | Form::Duration | Form::Integer, String(text)) => {
+        (
+            Form::Text | Form::Secret | Form::Url | Form::Duration | Form::Integer | Form::Ratio,
+            String(text),
+        ) => {
             return Ok(vec![text]);
         }
-        (Form::Integer, Integer(number)) => return Ok(vec![number.to_string()]),
+        (Form::Ratio, Float(number)) => return Ok(vec![number.to_string()]),
+        (Form::Integer | Form::Ratio, Integer(number)) => return Ok(vec![number.to_string()]),
         (Form::Bool, Boolean(flag)) => return Ok(vec![flag.to_string()]),
         (Form::List | Form::SecretList, Array(values)) => {
             let text = |value| if let String(text) = value { Some(text) } else { None };
@@ -249,6 +253,7 @@ fn expected(form: Form) -> &'static str {
         Form::Text | Form::Secret | Form::Url => "a string",
         Form::Duration => "a duration in quotes, like \"15m\"",
         Form::Integer => "a whole number",
+        Form::Ratio => "a number",
         Form::Bool => "true or false, without quotes",
         Form::SecretList => "a list of strings",
         Form::List => "a list of strings, like [\"one\", \"two\"]",

@@ -143,12 +143,6 @@ impl KeyRing {
         self.0.iter().find(|key| *key.kid == *kid && key.verifies_at(now))
     }
 
-    /// All keys, each with where it is in its life.
-    pub fn states(&self, now: Time) -> impl Iterator<Item = (&SigningKey, KeyState)> {
-        let times: Vec<_> = self.0.iter().map(|key| (key.not_before_time, key.not_after_time)).collect();
-        self.0.iter().zip(KeyState::of_all(&times, now))
-    }
-
     /// The key with this id, whatever has become of it.
     pub fn find(&self, kid: &str) -> Option<&SigningKey> {
         self.0.iter().find(|key| *key.kid == *kid)
@@ -202,7 +196,8 @@ mod tests {
         assert!(ring.verifier(&ids[0], now + second).is_some());
         assert!(ring.verifier(&ids[0], now + second * 2).is_none());
         assert_eq!(ring.published(now).count(), 2);
-        let states = |now| ring.states(now).map(|(_, state)| state).collect::<Vec<_>>();
+        let keys = [(now - second, Some(now + second * 2)), (now + second, None)];
+        let states = |now| KeyState::of_all(&keys, now);
         assert_eq!(states(now), [KeyState::Signing, KeyState::Next]);
         assert_eq!(states(now + second), [KeyState::Retiring, KeyState::Signing]);
         assert_eq!(states(now + second * 2), [KeyState::Ended, KeyState::Signing]);

@@ -107,6 +107,7 @@ impl SignedIn {
 
 impl Domain {
     /// A page of the user's events, newest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_events(
         &self,
         user_id: UserId,

@@ -13,12 +13,14 @@ use crate::{
 
 impl Domain {
     /// The account of this address.
+    #[tracing::instrument(skip_all)]
     pub async fn find_user(&self, email: &Email) -> Result<User> {
         let found = users::find_by_email(&mut self.store.conn().await?, email.normalized()).await?;
         found.ok_or(Error::NotFound("user"))
     }
 
     /// Shuts an account: its sessions and keys end (S21), and what was mailed to it is void. Again is no error.
+    #[tracing::instrument(skip_all)]
     pub async fn disable_user(&self, id: UserId) -> Result<()> {
         let disabled = self.store.tx(async |tx| {
             let user = users::lock(tx, id).await?.ok_or(Error::NotFound("user"))?;
@@ -36,6 +38,7 @@ impl Domain {
     }
 
     /// Opens it again. What ended when it was shut stays ended (S21).
+    #[tracing::instrument(skip_all)]
     pub async fn enable_user(&self, id: UserId) -> Result<()> {
         let enabled = self.store.tx(async |tx| {
             let user = users::lock(tx, id).await?.ok_or(Error::NotFound("user"))?;

@@ -12,11 +12,13 @@ impl Domain {
     ///
     /// # Errors
     /// `InvalidField` when they would be too many.
+    #[tracing::instrument(skip_all)]
     pub async fn grant_scopes(&self, id: UserId, scopes: &Scopes) -> Result<Scopes> {
         self.set_scopes(id, |had| had.union(scopes)).await
     }
 
     /// Takes these scopes from a user, and says which are left. Tokens and keys may do less within a second (S34).
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_scopes(&self, id: UserId, scopes: &Scopes) -> Result<Scopes> {
         self.set_scopes(id, |had| Ok(had.difference(scopes))).await
     }

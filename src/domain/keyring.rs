@@ -81,9 +81,7 @@ pub(super) async fn load(store: &Store, master: &MasterKey) -> Result<KeyRing, L
 /// Reads all keys.
 async fn read(conn: &mut Conn, master: &MasterKey) -> Result<KeyRing, LoadError> {
     let rows = signing_keys::list(conn).await?;
-    let open = |row: signing_keys::SigningKey| {
-        opened(master, &row).ok_or_else(|| LoadError::WrongMasterKey(row.kid))
-    };
+    let open = |row: signing_keys::SigningKey| opened(master, &row).ok_or(LoadError::WrongMasterKey(row.kid));
     Ok(KeyRing::new(rows.into_iter().map(open).collect::<Result<_, _>>()?))
 }
 

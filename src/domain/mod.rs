@@ -34,6 +34,7 @@ mod revocations;
 mod rewrap;
 pub mod sessions;
 pub mod signing_keys;
+pub mod stats;
 mod sweep;
 mod throttle;
 mod tokens;
@@ -99,6 +100,7 @@ pub struct Domain {
     mailer: Option<Mailer>,
     providers: BTreeMap<String, Provider>,
     mail_due: Arc<Notify>,
+    mail_tally: Arc<stats::MailTally>,
 }
 
 /// What the operator decides.
@@ -175,6 +177,7 @@ impl Domain {
             mailer,
             providers,
             mail_due: Arc::default(),
+            mail_tally: Arc::default(),
             settings,
         })
     }

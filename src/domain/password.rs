@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{
     Client, Domain, Error, Result, access::SignedIn, audit::Deed, rate_window::RateWindow, throttle,
@@ -67,7 +68,7 @@ impl Domain {
         let presence = Arc::new(());
         let caller = Caller { deadline: client.deadline, presence: Some(Arc::downgrade(&presence)) };
         // A task of its own goes on when the caller's call is cancelled.
-        let verified = tokio::spawn(attempt.run(caller)).await;
+        let verified = tokio::spawn(attempt.run(caller).in_current_span()).await;
         verified.map_err(|panic| Error::Internal(Box::new(panic)))?
     }
 

@@ -74,19 +74,6 @@ pub struct Retired {
     pub successor: Option<(String, bool)>,
 }
 
-/// What metrics tell of the keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SigningKeyStats {
-    /// How long the key that signs has been doing so.
-    pub age: Option<Duration>,
-    /// Keys that are published and do not sign yet.
-    pub next: usize,
-    /// Keys that sign: one.
-    pub signing: usize,
-    /// Keys that sign no more, whose tokens may be valid.
-    pub retiring: usize,
-}
-
 impl Domain {
     /// Every key there is, oldest first.
     pub async fn signing_keys(&self) -> Result<Vec<KeyInfo>> {
@@ -94,23 +81,6 @@ impl Domain {
         let now = conn.now().await?;
         let rows = signing_keys::list(&mut conn).await?;
         Ok(infos(rows, now))
-    }
-
-    /// What metrics tell of the keys, from memory.
-    pub fn signing_key_stats(&self) -> SigningKeyStats {
-        let (now, mut stats) = (self.clock.now(), SigningKeyStats::default());
-        for (key, state) in self.keys().states(now) {
-            match state {
-                KeyState::Next => stats.next += 1,
-                KeyState::Signing => {
-                    stats.signing += 1;
-                    stats.age = Some(now.since(key.not_before_time));
-                }
-                KeyState::Retiring => stats.retiring += 1,
-                KeyState::Ended => {}
-            }
-        }
-        stats
     }
 
     /// Makes the next key, or says which it is; and from when on it signs.

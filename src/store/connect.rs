@@ -219,7 +219,7 @@ impl Store {
             }
         };
         let connections = Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(usize::MAX)));
-        Ok(Self { database, connections, clock })
+        Ok(Self { database, connections, max_connections: size, clock })
     }
 
     /// Whether this is SQLite, and in which file.

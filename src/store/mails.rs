@@ -3,7 +3,10 @@
 //! Who sends a mail has claimed it: `attempts` is a compare-and-swap, of which one of many gets its row, and `due_time` is
 //! the end of the claim, after which another may try.
 
-use diesel::prelude::*;
+use diesel::{
+    dsl::{count_star, min},
+    prelude::*,
+};
 use diesel_async::RunQueryDsl;
 
 use super::{Conn, Result, Tx, run, schema::mails, sweep};
@@ -42,6 +45,13 @@ pub async fn list_due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<Mail
         .order((mails::due_time, mails::id))
         .limit(limit);
     run!(conn, c => Ok(query.select(Mail::as_select()).load(c).await?))
+}
+
+/// How many mails are still to be sent, due or not, and when the oldest was written.
+pub async fn count_waiting(conn: &mut Conn) -> Result<(i64, Option<Time>)> {
+    let query =
+        mails::table.filter(mails::dead_time.is_null()).select((count_star(), min(mails::create_time)));
+    run!(conn, c => Ok(query.get_result(c).await?))
 }
 
 /// Claims a mail until `lease_end`, and returns it as it is then; `None` when another was faster.

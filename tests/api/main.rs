@@ -32,6 +32,7 @@ mod keys;
 mod login;
 mod logout;
 mod oauth;
+mod operator;
 mod outage;
 mod outbox;
 mod overload;

@@ -6,10 +6,7 @@ use std::time::Duration;
 use countersign::{
     api::pb::{self, CredentialStatus as S},
     crypto::KeyState,
-    domain::{
-        Domain, Error,
-        signing_keys::{Begin, SigningKeyStats},
-    },
+    domain::{Domain, Error, signing_keys::Begin},
     types::Time,
 };
 use futures_util::future::join_all;
@@ -235,9 +232,10 @@ on_both! {
                 }
             }
             assert_eq!(states(&command).await, [KeyState::Retiring, KeyState::Retiring, KeyState::Signing]);
-            let stats = SigningKeyStats { age: Some(Duration::ZERO), next: 0, signing: 1, retiring: 2 };
             let other = server.replica().domain().await;
-            assert_eq!(other.signing_key_stats(), stats);
+            let stats = other.stats();
+            assert_eq!(stats.signing_key_age, Some(Duration::ZERO));
+            assert_eq!((stats.signing_keys.next, stats.signing_keys.signing, stats.signing_keys.retiring), (0, 1, 2));
 
             server.advance(STAYS - LEAD - 1);
             other.sweep().await.unwrap();

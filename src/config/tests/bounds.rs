@@ -35,6 +35,12 @@ fn values_have_bounds() {
         ("THROTTLE__MAILS_PER_HOUR", "1"),
         ("THROTTLE__MAILS_PER_HOUR", "100"),
         ("TELEMETRY__LOG_LEVEL", "warn,countersign::store=debug"),
+        ("TELEMETRY__OTLP_ENDPOINT", "http://collector:4317"),
+        ("TELEMETRY__TRACE_RATIO", "0"),
+        ("TELEMETRY__TRACE_RATIO", "0.05"),
+        ("TELEMETRY__TRACE_RATIO", "1"),
+        ("SERVER__METRICS_LISTEN", "0.0.0.0:9000"),
+        ("SERVER__METRICS_LISTEN", "off"),
     ];
     for (name, value) in accepted {
         with(&format!("COUNTERSIGN_{name}"), value).load();
@@ -98,6 +104,12 @@ fn values_have_bounds() {
         ("TELEMETRY__LOG_FORMAT", "pretty"),
         ("TELEMETRY__LOG_LEVEL", "inof"),
         ("TELEMETRY__LOG_LEVEL", "countersign=loud"),
+        ("TELEMETRY__OTLP_ENDPOINT", "collector:4317"),
+        ("TELEMETRY__OTLP_ENDPOINT", "https://user:password@collector"),
+        ("TELEMETRY__TRACE_RATIO", "1.1"),
+        ("TELEMETRY__TRACE_RATIO", "NaN"),
+        ("SERVER__METRICS_LISTEN", ""),
+        ("SERVER__METRICS_LISTEN", "127.0.0.1:50051"),
     ];
     for (name, value) in refused {
         let faults = with(&format!("COUNTERSIGN_{name}"), value).faults();
@@ -152,4 +164,16 @@ fn the_internal_listener_has_a_port_of_its_own() {
         assert_eq!(server.internal_listen.unwrap().to_string(), internal);
     }
     assert_eq!(Setup::new().load().0.server.internal_listen, None);
+}
+
+#[test]
+fn metrics_can_be_switched_off_and_have_a_port_of_their_own() {
+    let off = with("COUNTERSIGN_SERVER__METRICS_LISTEN", "off").load().0;
+    assert_eq!(off.server.metrics_listen, None);
+    let faults = with("COUNTERSIGN_SERVER__INTERNAL_LISTEN", "0.0.0.0:9464")
+        .env("COUNTERSIGN_MAIL__TRANSPORT", "file")
+        .faults();
+    assert!(faults.len() == 1 && faults[0].starts_with("server.metrics_listen: must have another port"));
+    let ratio = Setup::new().toml("telemetry.trace_ratio = 0.25").load().0.telemetry.trace_ratio;
+    assert!((ratio - 0.25).abs() < f64::EPSILON);
 }

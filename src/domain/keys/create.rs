@@ -25,6 +25,7 @@ pub struct NewKey {
 
 impl Domain {
     /// Makes a key and returns its secret, which is not kept (S32).
+    #[tracing::instrument(skip_all)]
     pub async fn create_key(&self, caller: &SignedIn, new: NewKey) -> Result<(ApiKey, SecretString)> {
         let (user_id, secret) = (caller.user_id, api_key::generate());
         let (rate_requests, rate_per_micros) = rate_columns(new.rate_limit);

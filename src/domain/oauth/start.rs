@@ -27,11 +27,13 @@ pub struct Started {
 
 impl Domain {
     /// Starts a sign-in.
+    #[tracing::instrument(skip_all)]
     pub async fn start_oauth(&self, provider: &str, redirect_uri: &str, client: &Client) -> Result<Started> {
         self.start_flow(provider, redirect_uri, None, client).await
     }
 
     /// Starts linking an identity to the caller's account.
+    #[tracing::instrument(skip_all)]
     pub async fn start_link(&self, caller: &SignedIn, provider: &str, redirect_uri: &str) -> Result<Started> {
         self.start_flow(provider, redirect_uri, Some(caller.user_id), &caller.client).await
     }
