@@ -66,6 +66,7 @@ clients: ## Clients that are not ours, from outside, on both databases
 bench: ## Measure the release build beside a bare echo; not part of `make test`, since it needs a quiet machine
 	@scripts/need cargo cc python openssl postgres h2load
 	cargo build --release --locked
+	cargo clippy --release --locked --manifest-path $(LOAD) --target-dir target/bench -- -D warnings
 	cargo build --release --locked --manifest-path $(LOAD) --target-dir target/bench
 	scripts/with-postgres --durable bench/run.py $(BENCH)
 	bench/enumeration.py target/release/countersign
