@@ -74,7 +74,7 @@ async fn start(limits: Limits, drain: Duration) -> Running {
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { stopped.await.unwrap() };
     let app = crate::api::guard::guard(app, &[], &limits, crate::api::metrics::Metrics::of_no_rpc());
-    let ended = tokio::spawn(serve(listener, app, limits, shutdown, drain));
+    let ended = tokio::spawn(serve(listener, app, None, limits, shutdown, drain));
     Running { address, stop, ended, slow }
 }
 
