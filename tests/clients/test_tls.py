@@ -73,10 +73,16 @@ def files(tmp_path) -> Files:
     return Files(tmp_path)
 
 
+def trusting(files: Files) -> requests.Session:
+    """A client that keeps its connection. With `trust_env`, REQUESTS_CA_BUNDLE would go before `verify`."""
+    session = requests.Session()
+    session.trust_env, session.verify = False, str(files.authority)
+    return session
+
+
 @pytest.fixture
 def session(files):
-    with requests.Session() as session:
-        session.verify = str(files.authority)
+    with trusting(files) as session:
         yield session
 
 
@@ -115,8 +121,7 @@ def test_certificates_are_replaced_under_load_without_a_failed_call(server, file
                 calls[0] += 1
 
     def by_a_connection_that_is_kept():
-        with requests.Session() as kept:
-            kept.verify = str(files.authority)
+        with trusting(files) as kept:
             while not over.is_set():
                 assert kept.get(f"{server.base}/openapi.json", timeout=PATIENCE).ok
                 calls[1] += 1
@@ -163,8 +168,8 @@ def test_a_client_has_to_show_a_certificate_of_the_authority(files, tmp_path):
         "COUNTERSIGN_SERVER__TLS__CLIENT_CA": str(tmp_path / "clients.pem"),
         "COUNTERSIGN_TELEMETRY__LOG_LEVEL": "info,countersign::api=debug",
     }
-    with requests.Session() as session:
-        session.verify, session.cert = str(files.authority), str(ours)
+    with trusting(files) as session:
+        session.cert = str(ours)
         server = TlsServer(directory, environment, session)
         with server.running():
             for certificate in [None, str(theirs)]:
