@@ -6,7 +6,7 @@
 - name: config
   configMap:
     name: {{ index . 1 }}
-{{- $sources := include "countersign.secretSources" (index . 0) }}
+{{- $sources := include "countersign.secretSources" (index . 0) | trim }}
 {{- if $sources }}
 - name: secrets
   projected:
