@@ -12,7 +12,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     mkdir src \
-    && echo 'fn main() {}' | tee build.rs > src/main.rs \
+    && echo 'fn main() {}' > src/main.rs \
+    && cp src/main.rs build.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
 

@@ -18,6 +18,7 @@ path of a secret stands in it, never a secret.
 {{/* The whole configuration as YAML; (list $ WHETHER IT IS THE SERVER'S). The migration's knows nothing of certificates, which may not be there yet. */}}
 {{- define "countersign.config" -}}
 {{- $root := index . 0 -}}
+{{- include "countersign.validate" $root -}}
 {{- $values := $root.Values -}}
 {{- $config := deepCopy $values.config -}}
 {{- range list "server" "database" "secrets" "mail" }}{{ if not (get $config .) }}{{ $_ := set $config . dict }}{{ end }}{{ end -}}
