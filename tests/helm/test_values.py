@@ -4,9 +4,10 @@ import json
 import os
 import re
 
+import pytest
 import yaml
 
-from conftest import CHART
+from conftest import CHART, template
 
 VALUES = CHART / "values.yaml"
 README = CHART / "README.md"
@@ -91,3 +92,17 @@ def test_the_sections_of_the_configuration_are_those_of_the_document():
     document = (CHART.parents[1] / "docs/configuration.md").read_text()
     sections = {name.split(".")[0] for name in re.findall(r"^\| `(\w+\.[^`]+)` \|", document, re.M)}
     assert set(schema["properties"]["config"]["properties"]) == sections
+
+
+def guide() -> list[str]:
+    """The examples of values in the guide."""
+    return re.findall(r"^```yaml\n(.*?)^```", (CHART.parents[1] / "docs/kubernetes.md").read_text(), re.M | re.S)
+
+
+def test_the_guide_has_examples():
+    assert len(guide()) > 6
+
+
+@pytest.mark.parametrize("example", guide())
+def test_the_examples_of_the_guide_render(example):
+    template("--values", "-", stdin=example)
