@@ -73,6 +73,7 @@ helm: ## The chart, rendered and checked, and what the image runs; UPDATE_GOLDEN
 bench: ## Measure the release build beside a bare echo; not part of `make test`, since it needs a quiet machine
 	@scripts/need cargo cc python openssl postgres h2load
 	cargo build --release --locked
+	cargo clippy --release --locked --manifest-path $(LOAD) --target-dir target/bench -- -D warnings
 	cargo build --release --locked --manifest-path $(LOAD) --target-dir target/bench
 	scripts/with-postgres --durable bench/run.py $(BENCH)
 	bench/enumeration.py target/release/countersign

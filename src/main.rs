@@ -17,7 +17,7 @@ use countersign::{
     telemetry,
 };
 
-use cli::{Cli, Command, UserCommand};
+use cli::{Cli, Command, MasterKeyCommand, SigningKeyCommand, UserCommand};
 
 /// Exit codes, of which the last three are from `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,16 @@ async fn obey(command: &Command, config: &Config, settings: &[Setting]) -> Resul
         Command::Migrate { check } => commands::migrate::run(config, *check).await,
         Command::Config => commands::print(&Config::render(settings)),
         Command::Healthcheck => commands::healthcheck::run(config).await,
+        Command::SigningKey(SigningKeyCommand::List { json }) => {
+            commands::signing_key::list(config, *json).await
+        }
+        Command::SigningKey(SigningKeyCommand::Rotate { now }) => {
+            commands::signing_key::rotate(config, *now).await
+        }
+        Command::SigningKey(SigningKeyCommand::Retire { kid }) => {
+            commands::signing_key::retire(config, kid).await
+        }
+        Command::MasterKey(MasterKeyCommand::Check) => commands::master_key::check(config).await,
         Command::User(UserCommand::Create { email, name }) => {
             commands::user::create(config, email, name).await
         }

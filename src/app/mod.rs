@@ -191,6 +191,8 @@ impl App {
         let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, leaving.clone()));
         let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
+        let rewrap = tokio::spawn(worker::rewrap(domain.clone(), stopped.clone()));
+        let keys = tokio::spawn(worker::rotate_keys(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async {
             shutdown.await;
@@ -214,7 +216,7 @@ impl App {
         }
         stopped.cancel();
         // A panic in any of them was logged when it happened.
-        let _ = tokio::join!(follow, readiness, post, sweep, house, operator);
+        let _ = tokio::join!(follow, readiness, post, sweep, rewrap, keys, house, operator);
     }
 }
 
@@ -313,6 +315,7 @@ fn settings(config: &Config) -> Settings {
         },
         token_format: config.tokens.format,
         access_ttl: config.tokens.access_ttl,
+        rotate_every: Some(config.tokens.rotate_every).filter(|every| !every.is_zero()),
         refresh_ttl: config.tokens.refresh_ttl,
         refresh_idle: config.tokens.refresh_idle,
         refresh_reuse_grace: config.tokens.refresh_reuse_grace,

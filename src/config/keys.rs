@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::sources::Sources;
 use Default::{From, Is, SameAs, Unset};
-use Form::{Bool, Duration, Integer, List, Ratio, Secret, Text, Url};
+use Form::{Bool, Duration, Integer, List, Ratio, Secret, SecretList, Text, Url};
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -31,11 +31,13 @@ pub(super) enum Form {
     Ratio,
     Bool,
     List,
+    /// A list of secrets, which may be given as a file, one a line.
+    SecretList,
 }
 
 impl Form {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Secret | Url)
+        matches!(self, Secret | SecretList | Url)
     }
 }
 
@@ -64,9 +66,11 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "database.max_connections", form: Integer, default: Is("16") },
     Key { name: "database.migrate_on_start", form: Bool, default: Is("true") },
     Key { name: "secrets.master_key", form: Secret, default: Unset },
+    Key { name: "secrets.previous_master_keys", form: SecretList, default: Is("") },
     Key { name: "tokens.format", form: Text, default: Is("paseto") },
     Key { name: "tokens.audience", form: Text, default: Is("countersign") },
     Key { name: "tokens.access_ttl", form: Duration, default: Is("15m") },
+    Key { name: "tokens.rotate_every", form: Duration, default: Is("90d") },
     Key { name: "tokens.refresh_ttl", form: Duration, default: Is("30d") },
     Key { name: "tokens.refresh_idle", form: Duration, default: Is("7d") },
     Key { name: "tokens.refresh_reuse_grace", form: Duration, default: Is("10s") },

@@ -97,6 +97,8 @@ pub struct Database {
 pub struct Secrets {
     /// What signing keys are wrapped under. Always there with PostgreSQL; with SQLite one is made when it is missing.
     pub master_key: Option<SecretBox<[u8; 32]>>,
+    /// Master keys before that one, under which something may still be wrapped.
+    pub previous_master_keys: Vec<SecretBox<[u8; 32]>>,
 }
 
 /// `tokens.*`
@@ -108,6 +110,8 @@ pub struct Tokens {
     pub audience: String,
     /// How long an access token is valid.
     pub access_ttl: Duration,
+    /// How long a signing key signs until the next takes over; zero for never.
+    pub rotate_every: Duration,
     /// How long a session lives, however often it is refreshed.
     pub refresh_ttl: Duration,
     /// How long a session lives without being refreshed, within `refresh_ttl`.
@@ -263,6 +267,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// Longer than a key is published before it signs, and after: with the longest access tokens and `validation.max_staleness`, 24
+/// hours and a minute.
+const MIN_ROTATE_EVERY: Duration = Duration::from_hours(48);
+
 const BOOL: &[(&str, bool)] = &[("true", true), ("false", false)];
 const TOKEN_FORMAT: &[(&str, TokenFormat)] = &[("paseto", TokenFormat::Paseto), ("jwt", TokenFormat::Jwt)];
 const REGISTRATION: &[(&str, Registration)] =
@@ -305,11 +313,15 @@ impl Config {
                 max_connections: r.get("database.max_connections", parse::number(2..=1000)),
                 migrate_on_start: r.get("database.migrate_on_start", parse::one_of(BOOL)),
             },
-            secrets: Secrets { master_key: r.optional("secrets.master_key", parse::master_key) },
+            secrets: Secrets {
+                master_key: r.optional("secrets.master_key", parse::master_key),
+                previous_master_keys: r.list("secrets.previous_master_keys", parse::master_key),
+            },
             tokens: Tokens {
                 format: r.get("tokens.format", parse::one_of(TOKEN_FORMAT)),
                 audience: r.get("tokens.audience", parse::name),
                 access_ttl: r.get("tokens.access_ttl", parse::duration("1s", "24h")),
+                rotate_every: r.get("tokens.rotate_every", parse::duration("0s", "3650d")),
                 refresh_ttl: r.get("tokens.refresh_ttl", parse::duration("1s", "365d")),
                 refresh_idle: r.get("tokens.refresh_idle", parse::duration("1s", "365d")),
                 refresh_reuse_grace: r.get("tokens.refresh_reuse_grace", parse::duration("0s", "5m")),
@@ -375,6 +387,19 @@ impl Config {
             &["secrets.master_key", "database.url"],
             self.secrets.master_key.is_some() || !postgres,
             "required with PostgreSQL: make one with `openssl rand -base64 32`",
+        );
+        let (now, before) = (&self.secrets.master_key, &self.secrets.previous_master_keys);
+        r.check(
+            &["secrets.previous_master_keys", "secrets.master_key"],
+            now.as_ref()
+                .is_none_or(|now| before.iter().all(|key| key.expose_secret() != now.expose_secret())),
+            "holds secrets.master_key itself",
+        );
+        let every = self.tokens.rotate_every;
+        r.check(
+            &["tokens.rotate_every"],
+            every.is_zero() || every >= MIN_ROTATE_EVERY,
+            "is shorter than two days, for which the key before stays published: 0s turns it off",
         );
         let (mail, throttle) = (&self.mail, &self.throttle);
         let (listen, internal) = (self.server.listen, self.server.internal_listen);

@@ -209,11 +209,11 @@ impl Domain {
 
         self.read_users(feed, *in_doubt).await?;
         if *keys_changed || *restarted {
-            match keyring::read(feed.conn(), &self.master_key).await {
+            let known = |kid: &str| self.keys().find(kid).cloned();
+            let read = keyring::read_again(feed.conn(), &self.master_key, known).await;
+            match read {
                 Ok(ring) => self.set_keys(ring),
-                Err(keyring::LoadError::Store(error @ store::Error::Unavailable(_))) => {
-                    return Err(error.into());
-                }
+                Err(error @ store::Error::Unavailable(_)) => return Err(error.into()),
                 // Not a reason to know nothing else: the keys stay as they were.
                 Err(error) => {
                     tracing::error!(cause = ?error, "the signing keys have changed and cannot be read");

@@ -31,7 +31,9 @@ mod refresh;
 mod register;
 mod reset_password;
 mod revocations;
+mod rewrap;
 pub mod sessions;
+pub mod signing_keys;
 pub mod stats;
 mod sweep;
 mod throttle;
@@ -57,6 +59,7 @@ pub use keyring::{LoadError, VerificationKey};
 pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
 pub use revocations::News;
+pub use rewrap::SealedValues;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
 pub use watch::Resume;
 
@@ -109,6 +112,8 @@ pub struct Settings {
     pub token_format: TokenFormat,
     /// How long an access token lives.
     pub access_ttl: Duration,
+    /// How long a signing key signs until the next takes over; absent where that is left to the operator.
+    pub rotate_every: Option<Duration>,
     /// How long a session lives at most.
     pub refresh_ttl: Duration,
     /// How long it lives unused.

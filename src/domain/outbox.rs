@@ -229,7 +229,7 @@ fn retry_delay(attempts: i32) -> Duration {
     FIRST_RETRY.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
 }
 
-fn purpose(id: MailId) -> String {
+pub(super) fn purpose(id: MailId) -> String {
     format!("mail:{id}")
 }
 

@@ -92,6 +92,6 @@ impl Domain {
     }
 }
 
-fn purpose(digest: Digest) -> String {
+pub(super) fn purpose(digest: Digest) -> String {
     format!("refresh-token-successor:{digest:x}")
 }

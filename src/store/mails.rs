@@ -83,6 +83,28 @@ pub async fn bury(tx: &mut Tx, claimed: &Mail, now: Time) -> Result<bool> {
     run!(tx, c => Ok(query.execute(c).await? == 1))
 }
 
+/// Up to `limit` mails that have a payload, after the one with this id, in the order of ids.
+pub async fn list_sealed(
+    conn: &mut Conn,
+    after: Option<MailId>,
+    limit: i64,
+) -> Result<Vec<(MailId, String)>> {
+    let query = mails::table
+        .filter(mails::id.gt(after.unwrap_or(MailId(uuid::Uuid::nil()))))
+        .filter(mails::payload_sealed.is_not_null())
+        .order(mails::id)
+        .limit(limit)
+        .select((mails::id, mails::payload_sealed.assume_not_null()));
+    run!(conn, c => Ok(query.load(c).await?))
+}
+
+/// Seals a mail anew, unless its payload has changed: `false`.
+pub async fn reseal(tx: &mut Tx, id: MailId, from: &str, to: &str) -> Result<bool> {
+    let query = diesel::update(mails::table.find(id).filter(mails::payload_sealed.eq(from)))
+        .set(mails::payload_sealed.eq(to));
+    run!(tx, c => Ok(query.execute(c).await? == 1))
+}
+
 /// Removes a mail: it was delivered, or there is nobody to deliver it to.
 pub async fn delete(tx: &mut Tx, id: MailId) -> Result<usize> {
     run!(tx, c => Ok(diesel::delete(mails::table.find(id)).execute(c).await?))

@@ -170,7 +170,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match (std::mem::replace(&mut *failing, outcome.is_err()), &outcome) {
             (false, Err(cause)) => {
-                tracing::warn!(%cause, "traces are lost: the collector does not take them")
+                tracing::warn!(%cause, "traces are lost: the collector does not take them");
             }
             (true, Ok(())) => tracing::info!("the collector takes traces again"),
             _ => {}

@@ -1,5 +1,10 @@
 //! What the operator's tools are told: `/metrics`, `/livez` and `/readyz`, at `server.metrics_listen`. Prometheus's own check of
 //! the page is in `tests/clients/test_operator.py`; `/readyz` without a database in `outage`.
+#![expect(
+    clippy::float_cmp,
+    clippy::cast_precision_loss,
+    reason = "counts, which these numbers hold exactly"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -112,6 +112,7 @@ impl Setup {
             ("COUNTERSIGN_MAIL__TRANSPORT".to_owned(), "file".to_owned()),
             ("COUNTERSIGN_MAIL__DIR".to_owned(), mail.display().to_string()),
         ];
+        env.retain(|(name, _)| self.env.iter().all(|(set, _)| set != name));
         env.extend(self.env.clone());
         let directory = self.database.directory().to_owned();
         let sources = Sources { file: None, env, flags: Vec::new(), cores: 2, terminal: false, directory };

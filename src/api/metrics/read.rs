@@ -45,7 +45,9 @@ impl Metrics {
             "countersign_requests_total",
             "Requests by RPC and code of gRPC, of all doors.",
             |samples| {
-                rpcs.iter().for_each(|rpc| rpc.codes(samples));
+                for rpc in &rpcs {
+                    rpc.codes(samples);
+                }
             },
         );
         page.histogram(

@@ -18,6 +18,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.tokens.format, TokenFormat::Paseto);
     assert_eq!(config.tokens.audience, "countersign");
     assert_eq!(config.tokens.access_ttl, Duration::from_mins(15));
+    assert_eq!(config.tokens.rotate_every, Duration::from_hours(90 * 24)); // S30
     assert_eq!(config.tokens.refresh_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.tokens.refresh_idle, Duration::from_hours(7 * 24));
     assert_eq!(config.tokens.refresh_reuse_grace, Duration::from_secs(10));
