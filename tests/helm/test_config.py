@@ -24,6 +24,7 @@ SECRETS = {
     "database_url": "postgres://countersign:secret@db.example.com/countersign?sslmode=verify-full&sslrootcert=/run/secrets/countersign/database_ca.crt",
     "database_direct_url": "postgres://countersign:secret@direct.db.example.com/countersign",
     "master_key": base64.b64encode(secrets.token_bytes(32)).decode(),
+    "previous_master_keys": "\n".join(base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2)),
     "smtp_url": "smtps://countersign:secret@mail.example.com",
 }
 # Keys that the chart sets and the program is still to learn.
