@@ -78,7 +78,7 @@ pub enum Command {
 /// Looking after the master key.
 #[derive(Debug, Subcommand)]
 pub enum MasterKeyCommand {
-    /// Say what is sealed under which key; exit 0 if secrets.previous_master_keys are needed no more, else 1
+    /// Say what is sealed under which key; exit 0 if `secrets.previous_master_keys` are needed no more, else 1
     Check,
 }
 

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
     let traces = telemetry::init(&config.telemetry).map_err(StartError::Internal)?;
-    let outcome = obey(command, config, settings).await;
+    let outcome = Box::pin(obey(command, config, settings)).await;
     traces.finish();
     outcome
 }

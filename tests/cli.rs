@@ -8,6 +8,8 @@
 mod authority;
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod common;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/postgres.rs"]
 mod postgres;
 #[path = "cli/tls.rs"]
@@ -66,9 +68,14 @@ impl Place {
             .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY)
     }
 
-    fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    fn set(self, name: &'static str, value: impl Into<String>) -> Self {
+        let mut place = self.unset(name);
+        place.env.push((name, value.into()));
+        place
+    }
+
+    fn unset(mut self, name: &'static str) -> Self {
         self.env.retain(|(other, _)| *other != name);
-        self.env.push((name, value.into()));
         self
     }
 

@@ -36,16 +36,16 @@ pub(crate) async fn rotate(config: &Config, now: bool) -> Result<Exit, Failure> 
     let begin = if now { Begin::Now } else { Begin::Published };
     let next = domain(config).await?.rotate_signing_key(begin).await.map_err(refused)?;
     let what = if next.made { "made" } else { "made before" };
-    let mut text = format!("{} ({what}) signs from {} on", next.kid, seconds(next.not_before_time));
+    let mut lines = vec![format!("{} ({what}) signs from {} on", next.kid, seconds(next.not_before_time))];
     if next.published < next.lead {
-        text += &format!(
-            "\nIt is published for {} by then, and not for {}: services that verify tokens themselves may refuse its tokens \
+        lines.push(format!(
+            "It is published for {} by then, and not for {}: services that verify tokens themselves may refuse its tokens \
              until they have read the list of keys again.",
             humantime::format_duration(whole(next.published)),
             humantime::format_duration(whole(next.lead)),
-        );
+        ));
     }
-    print(&text)
+    print(&lines.join("\n"))
 }
 
 /// Ends a key, and says what takes over.
@@ -56,15 +56,15 @@ pub(crate) async fn retire(config: &Config, kid: &str) -> Result<Exit, Failure> 
         )),
         error => refused(error),
     })?;
-    let mut text = format!("{kid} is retired: every token that it has signed is refused");
+    let mut lines = vec![format!("{kid} is retired: every token that it has signed is refused")];
     if let Some((successor, made)) = retired.successor {
         let what = if made { "was made, and" } else { "was next, and" };
-        text += &format!(
-            "\n{successor} {what} signs from now on. Services that verify tokens themselves refuse its tokens until they have \
+        lines.push(format!(
+            "{successor} {what} signs from now on. Services that verify tokens themselves refuse its tokens until they have \
              read the list of keys again."
-        );
+        ));
     }
-    print(&text)
+    print(&lines.join("\n"))
 }
 
 fn refused(error: Error) -> Failure {

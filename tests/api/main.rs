@@ -33,6 +33,7 @@ mod key_usage;
 mod keys;
 mod login;
 mod logout;
+mod master_key;
 mod oauth;
 mod operator;
 mod outage;

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{
     common::{Database, Kind},
     on_both,
-    support::{EMAIL, MASTER_KEY, PASSWORD, START, Server, Setup, after_start},
+    support::{EMAIL, PASSWORD, START, Server, Setup, after_start},
 };
 
 async fn published(server: &Server) -> Vec<pb::VerificationKey> {
@@ -319,47 +319,5 @@ on_both! {
         let made = join_all(asked.map(|domain| domain.rotate_signing_key_if_due())).await;
         assert_eq!(made.into_iter().filter(|made| made.as_ref().unwrap().is_some()).count(), 1);
         assert_eq!(states(&one).await, [KeyState::Signing, KeyState::Next]);
-    }
-}
-
-/// Another master key than the tests' own.
-const NEW_MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
-
-on_both! {
-    async fn the_master_key_is_rotated_in_two_steps_and_nothing_is_lost(database: Kind) {
-        // S58
-        let setup = Setup::new(database).await;
-        let (database, clock) = (setup.database().clone(), setup.clock());
-        let with = |key: &str, previous: &str| {
-            Setup::on(database.clone(), clock.clone())
-                .set("SECRETS__MASTER_KEY", key)
-                .set("SECRETS__PREVIOUS_MASTER_KEYS", previous)
-        };
-        let server = setup.start().await;
-        let tokens = server.register().await;
-        server.refresh(&tokens.refresh_token).await.unwrap();
-        server.stop().await;
-
-        // The first step, and beside it the second: each reads what the other seals.
-        let (old, new) = (with(MASTER_KEY, NEW_MASTER_KEY).domain().await, with(NEW_MASTER_KEY, MASTER_KEY).domain().await);
-        let found = new.sealed_values().await.unwrap();
-        assert_eq!(new.rewrap().await.unwrap(), found);
-        assert!(found.previous >= 2 && found.unknown == 0, "{found:?}");
-        assert_eq!(new.rewrap().await.unwrap().previous, 0);
-        assert_eq!(old.rewrap().await.unwrap().previous, found.previous);
-        assert_eq!(new.rewrap().await.unwrap().previous, found.previous);
-        let made = old.rotate_signing_key(Begin::Published).await.unwrap();
-        assert_eq!(new.signing_keys().await.unwrap()[1].kid, made.kid);
-        assert_eq!(new.rewrap().await.unwrap().previous, 1);
-
-        // Now the old one may go: who was signed in still is.
-        let server = with(NEW_MASTER_KEY, "").start().await;
-        assert_eq!(server.status_of(&tokens.access_token).await, S::Valid);
-        let again = server.refresh(&tokens.refresh_token).await.unwrap();
-        assert_eq!(server.status_of(&again.access_token).await, S::Valid);
-        server.stop().await;
-        let config = with(MASTER_KEY, "").config();
-        let error = countersign::app::App::build(&config, clock.clone()).await.err().unwrap().to_string();
-        assert!(error.starts_with("secrets.master_key: ") && error.contains(&made.kid[..7]), "{error}");
     }
 }

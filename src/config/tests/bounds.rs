@@ -126,6 +126,20 @@ fn keys_are_held_against_each_other() {
     }
 }
 
+// S30
+#[test]
+fn a_signing_key_signs_for_two_days_at_least_or_is_left_alone() {
+    let day = 24;
+    for (value, hours) in [("0s", 0), ("2d", 2 * day), ("3650d", 3650 * day)] {
+        let rotate_every = with("COUNTERSIGN_TOKENS__ROTATE_EVERY", value).load().0.tokens.rotate_every;
+        assert_eq!(rotate_every, Duration::from_hours(hours), "{value}");
+    }
+    for value in ["1s", "47h 59m 59s", "3651d", "-2d", "90", ""] {
+        let faults = with("COUNTERSIGN_TOKENS__ROTATE_EVERY", value).faults();
+        assert!(faults.len() == 1 && faults[0].starts_with("tokens.rotate_every: "), "{value}: {faults:?}");
+    }
+}
+
 #[test]
 fn the_internal_listener_has_a_port_of_its_own() {
     let at = |listen: &str, internal: &str| {
