@@ -26,7 +26,8 @@ fn is_found_ready(place: &Place, service: &Service) {
 
 #[test]
 fn healthcheck_asks_over_tls() {
-    let place = place(&Authority::new("Authority"));
+    let authority = Authority::new("Authority");
+    let place = place(&authority);
     let mut service = place.serve();
     service.line_with("ready");
     is_found_ready(&place, &service);
@@ -53,7 +54,8 @@ fn where_clients_have_certificates_healthcheck_asks_the_operators_listener() {
 
 #[test]
 fn a_person_is_told_of_https() {
-    let place = place(&Authority::new("Authority")).set("COUNTERSIGN_TELEMETRY__LOG_FORMAT", "text");
+    let authority = Authority::new("Authority");
+    let place = place(&authority).set("COUNTERSIGN_TELEMETRY__LOG_FORMAT", "text");
     let mut service = place.serve();
     let stdout = BufReader::new(service.child.stdout.take().unwrap());
     let mut lines = stdout.lines().map(Result::unwrap);

@@ -74,23 +74,23 @@ impl Content {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| fault(CERT, error))?;
+            .map_err(|error| fault(CERT, &error))?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(pem) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(CLIENT_CA, pem)? {
-                    roots.add(certificate).map_err(|error| fault(CLIENT_CA, error))?;
+                    roots.add(certificate).map_err(|error| fault(CLIENT_CA, &error))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| fault(CLIENT_CA, error))?)
+                builder.with_client_cert_verifier(verifier.map_err(|error| fault(CLIENT_CA, &error))?)
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 fault(KEY, "is not the key of the certificate in server.tls.cert")
             }
-            error => fault(KEY, error),
+            error => fault(KEY, &error),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if self.client_ca.is_some() {
@@ -104,7 +104,7 @@ impl Content {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Fault> {
-    fs::read(path).map_err(|error| fault(key, format_args!("cannot read {}: {error}", path.display())))
+    fs::read(path).map_err(|error| fault(key, &format_args!("cannot read {}: {error}", path.display())))
 }
 
 /// Those in a file, of which there is at least one.
@@ -115,6 +115,6 @@ fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-fn fault(key: &'static str, problem: impl ToString) -> Fault {
+fn fault(key: &'static str, problem: &(impl ToString + ?Sized)) -> Fault {
     Fault { key, problem: problem.to_string() }
 }
