@@ -155,7 +155,7 @@ fn database(page: &mut Page, stats: &Stats) {
         samples.count(&[("state", "idle")], connections.idle.into());
         samples.count(&[("state", "used")], connections.used.into());
     });
-    page.gauge("countersign_database_connections_max", "database.max_connections.", |samples| {
+    page.gauge("countersign_database_connections_max", "Connections held at most.", |samples| {
         samples.count(&[], connections.max.into());
     });
     page.gauge("countersign_knowledge_age_seconds", "How old the knowledge of revocations is.", |samples| {
