@@ -38,7 +38,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("types", &["types"]),
     ("config", &["config", "types"]),
     ("telemetry", &["config", "telemetry"]),
-    ("worker", &["domain"]),
+    // What many replicas do must not be done by all at the same moment.
+    ("worker", &["domain", "types::random"]),
     (
         "app",
         &[
