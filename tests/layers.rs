@@ -47,6 +47,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "api::Doors",
             "api::doors",
             "api::server::serve",
+            "api::tls::Fault",
+            "api::tls::Follower",
+            "api::tls::Tls",
             "config",
             "crypto",
             "domain",
@@ -58,7 +61,10 @@ const ARROWS: [(&str, &[&str]); 12] = [
         ],
     ),
     // The program around the library, which it sees from outside.
-    ("commands", &["api::health::check", "app", "config", "domain", "telemetry", "types"]),
+    (
+        "commands",
+        &["api::health::check", "api::health::check_readyz", "app", "config", "domain", "telemetry", "types"],
+    ),
 ];
 
 /// Crates that not every room may know, and the rooms that may. A name stands for its family, too: `tonic` for
