@@ -18,11 +18,14 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 
-use super::{Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer, Keys};
+use super::{
+    Admin, AdminServiceServer, Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer, Keys,
+};
 
 /// The whole, and each service by its name.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
+    <AdminServiceServer<Admin> as NamedService>::NAME,
     <AuthServiceServer<Auth> as NamedService>::NAME,
     <AuthorizationServer<ExtAuthz> as NamedService>::NAME,
     <KeyServiceServer<Keys> as NamedService>::NAME,

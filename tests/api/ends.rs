@@ -2,7 +2,7 @@
 
 use countersign::{
     api::pb::{self, CredentialStatus},
-    domain::Domain,
+    domain::{Administrator, Domain},
 };
 use tonic::Status;
 
@@ -133,13 +133,13 @@ impl Account {
                 server.reset_password(&self.reset, NEW_PASSWORD).await.unwrap();
             }
             E::Disable => {
-                operator.disable_user(id).await.unwrap();
+                operator.disable_user(id, &Administrator::operator()).await.unwrap();
                 server.wait_for_status(&self.key, CredentialStatus::Disabled).await;
                 server.wait_for_status(&self.own.access_token, CredentialStatus::Disabled).await;
             }
             E::DisableAndEnable => {
-                operator.disable_user(id).await.unwrap();
-                operator.enable_user(id).await.unwrap();
+                operator.disable_user(id, &Administrator::operator()).await.unwrap();
+                operator.enable_user(id, &Administrator::operator()).await.unwrap();
                 server.wait_for_status(&self.key, CredentialStatus::Revoked).await;
                 server.wait_for_status(&self.own.access_token, CredentialStatus::Revoked).await;
             }
@@ -242,9 +242,10 @@ on_both! {
             async move { keys.create_key(request).await.map(|answer| answer.into_inner().secret) }
         };
         let makes = futures_util::future::join_all((0..50).map(|_| call()));
-        let (made, disabled) = tokio::join!(makes, operator.disable_user(id));
+        let by = Administrator::operator();
+        let (made, disabled) = tokio::join!(makes, operator.disable_user(id, &by));
         disabled.unwrap();
-        operator.enable_user(id).await.unwrap();
+        operator.enable_user(id, &Administrator::operator()).await.unwrap();
         for secret in made.into_iter().flatten() {
             server.wait_for_status(&secret, CredentialStatus::Revoked).await;
         }
