@@ -13,6 +13,7 @@ mod sink;
 mod support;
 mod wire;
 
+mod admin;
 mod bad_input;
 mod callers;
 mod change_email;
