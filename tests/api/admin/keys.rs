@@ -76,6 +76,7 @@ on_both! {
         let made = house.ask(Door::Rest, &token, "CreateServiceAccount", &json!({"name": "robot"})).await;
         let robot = text(&made.result.unwrap()["id"]);
         let message = json!({"user_id": robot, "name": "production"});
+        house.server.advance(1);
         let made = house.ask(Door::Rest, &token, "CreateServiceAccountKey", &message).await;
         let secret = text(&made.result.unwrap()["secret"]);
         house.call(Door::Grpc, "DeleteUser", json!({"user_id": second.id})).await;

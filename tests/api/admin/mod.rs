@@ -57,6 +57,8 @@ impl House {
     /// What the administrator is answered, who is refused nothing.
     #[track_caller]
     pub fn call(&self, door: Door, rpc: &'static str, message: Value) -> impl Future<Output = Value> {
+        // Ids of one millisecond have no order.
+        self.server.advance(1);
         async move {
             let answer = self.ask(door, &self.admin.access_token, rpc, &message).await;
             answer.result.unwrap_or_else(|failure| panic!("{door:?} {rpc} {message}: {failure:?}"))
@@ -74,7 +76,9 @@ impl House {
     /// Somebody else, with two sessions and a key.
     pub async fn person(&self, email: &str) -> Person {
         let tokens = self.server.register_as(email).await;
+        self.server.advance(1);
         let other = self.server.login(email, PASSWORD).await.unwrap();
+        self.server.advance(1);
         let key = self.server.create_key(&tokens.access_token, &[]).await;
         let id = tokens.user.unwrap().id;
         let credentials = [tokens.access_token, other.access_token, key.secret];
@@ -171,6 +175,9 @@ on_both! {
         let ask = async |credential: &str| house.ask(Door::Grpc, credential, "ListUsers", &list).await;
         let me = format!("email = '{ADMIN}'");
         let now = house.server.database.time(house.server.clock.now());
+        for credential in &credentials {
+            assert!(ask(credential).await.result.is_ok(), "and from now on it is remembered");
+        }
         for (lose, back, reason) in [
             ("scopes = 'jobs:run'".to_owned(), format!("scopes = '{SCOPE} jobs:run'"), "INSUFFICIENT_SCOPE"),
             (format!("disabled_time = {now}"), "disabled_time = NULL".to_owned(), "ACCOUNT_DISABLED"),
@@ -199,6 +206,7 @@ on_both! {
         let key = house.server.create_key(&house.admin.access_token, &[SCOPE]).await;
         let key_id = key.key.unwrap().id;
         for (door, scopes) in TWO_DOORS.into_iter().zip([["a"], ["b"]]) {
+            house.server.advance(1);
             let message = json!({"user_id": victim.id, "scopes": scopes});
             let answer = house.ask(door, &key.secret, "SetScopes", &message).await;
             assert_eq!(answer.result.unwrap()["scopes"], json!(scopes));

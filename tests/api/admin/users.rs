@@ -22,6 +22,7 @@ on_both! {
             house.server.advance(1);
             house.server.register_as(email).await;
         }
+        house.server.advance(1);
         let shut = house.person("shut@example.org").await;
         house.call(Door::Grpc, "DisableUser", json!({"user_id": shut.id})).await;
         house.server.advance(1);
