@@ -130,7 +130,7 @@ pub enum UserCommand {
     },
     /// Take over accounts of another system, with the hashes of their passwords. Exit 1 if a line was not acceptable
     Import {
-        /// A JSON object a line: email, name, email_verified, password_hash, scopes; `-` is standard input
+        /// A JSON object a line: `email`, `name`, `email_verified`, `password_hash`, `scopes`; `-` is standard input
         file: String,
     },
 }
