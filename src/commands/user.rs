@@ -44,7 +44,7 @@ pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) ->
     let whom = Whom::parse(user)?;
     let domain = domain(config).await?;
     let done = async {
-        let id = whom.id(&domain).await?;
+        let id = whom.find(&domain).await?.id;
         if disabled {
             domain.disable_user(id, &Administrator::operator()).await
         } else {
@@ -65,7 +65,7 @@ pub(crate) async fn set_scopes(
     let scopes = Scopes::parse(scopes).map_err(|invalid| Failure::Usage(invalid.to_string()))?;
     let domain = domain(config).await?;
     let done = async {
-        let (id, by) = (whom.id(&domain).await?, Administrator::operator());
+        let (id, by) = (whom.find(&domain).await?.id, Administrator::operator());
         if grant {
             domain.grant_scopes(id, &scopes, &by).await
         } else {
@@ -80,7 +80,7 @@ pub(crate) async fn revoke_credentials(config: &Config, user: &str, what: What) 
     let whom = Whom::parse(user)?;
     let domain = domain(config).await?;
     let done = async {
-        let id = whom.id(&domain).await?;
+        let id = whom.find(&domain).await?.id;
         domain.revoke_credentials(id, what, &Administrator::operator()).await
     };
     let Revoked { sessions, keys } = done.await.map_err(refused)?;
@@ -108,13 +108,6 @@ enum Whom {
 }
 
 impl Whom {
-    async fn id(self, domain: &Domain) -> domain::Result<UserId> {
-        match self {
-            Self::Id(id) => Ok(id),
-            Self::Address(email) => Ok(domain.find_user_by_email(&email).await?.id),
-        }
-    }
-
     async fn find(self, domain: &Domain) -> domain::Result<User> {
         match self {
             Self::Id(id) => domain.find_user(id).await,

@@ -70,10 +70,13 @@ pub enum Outcome {
 impl Domain {
     /// Takes these accounts over: all, or none when it fails. An address that has an account is left as it is.
     pub async fn import_users(&self, accounts: &[Imported], by: &Administrator) -> Result<Vec<Outcome>> {
+        // In one order, whatever the caller's: else two imports of the same addresses could each wait for the other's.
+        let mut sorted: Vec<_> = accounts.iter().enumerate().collect();
+        sorted.sort_by_key(|(_, account)| account.email.normalized());
         let imported = self.store.tx(async |tx| {
             let now = tx.now().await?;
             let mut outcomes = Vec::with_capacity(accounts.len());
-            for account in accounts {
+            for (at, account) in &sorted {
                 let email = &account.email;
                 let scopes = account.scopes.as_ref().unwrap_or(&self.settings.default_scopes);
                 let user = User {
@@ -84,18 +87,19 @@ impl Domain {
                 if !users::insert_if_absent(tx, &user).await? {
                     let found = users::find_by_email(tx, email.normalized()).await?;
                     // Deleted this very moment.
-                    outcomes.push(Outcome::Exists(
-                        found.ok_or(Error::Overloaded { retry_after: RETRY_AFTER })?.id,
-                    ));
+                    let found = found.ok_or(Error::Overloaded { retry_after: RETRY_AFTER })?;
+                    outcomes.push((*at, Outcome::Exists(found.id)));
                     continue;
                 }
                 // Whoever guessed at the address before guessed at no account.
                 password_failures::clear(tx, throttle::account(&user.email_normalized)).await?;
                 by.did(Action::ImportAccount).to(user.id).record(tx, &by.client).await?;
-                outcomes.push(Outcome::Created(user.id));
+                outcomes.push((*at, Outcome::Created(user.id)));
             }
-            Ok(outcomes)
+            Ok::<_, Error>(outcomes)
         });
-        imported.await
+        let mut outcomes = imported.await?;
+        outcomes.sort_by_key(|(at, _)| *at);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 }

@@ -169,33 +169,41 @@ on_both! {
     async fn whoever_loses_the_scope_may_do_nothing_from_that_moment(database: Kind) {
         // S34: by token and by key. What is changed in this way no replica is told of, so memory cannot know.
         let house = House::start(database).await;
-        let key = house.server.create_key(&house.admin.access_token, &[SCOPE]).await;
-        let credentials = [house.admin.access_token.clone(), key.secret];
-        let list = json!({});
-        let ask = async |credential: &str| house.ask(Door::Grpc, credential, "ListUsers", &list).await;
-        let me = format!("email = '{ADMIN}'");
         let now = house.server.database.time(house.server.clock.now());
-        for credential in &credentials {
-            assert!(ask(credential).await.result.is_ok(), "and from now on it is remembered");
-        }
-        for (lose, back, reason) in [
-            ("scopes = 'jobs:run'".to_owned(), format!("scopes = '{SCOPE} jobs:run'"), "INSUFFICIENT_SCOPE"),
-            (format!("disabled_time = {now}"), "disabled_time = NULL".to_owned(), "ACCOUNT_DISABLED"),
-        ] {
-            house.server.database.execute(&format!("UPDATE users SET {lose} WHERE {me}")).await;
-            for credential in &credentials {
-                assert_eq!(house.server.status_of(credential).await, S::Valid, "memory does not know");
-                ask(credential).await.expect(reason, &lose);
+        let (scope, shut) = ("INSUFFICIENT_SCOPE", "ACCOUNT_DISABLED");
+        let (lives, ended) = ("", "CREDENTIAL_REVOKED");
+        for (n, (lose, by_token, by_key)) in [
+            ("UPDATE users SET scopes = 'jobs:run' WHERE id = {id}".to_owned(), scope, scope),
+            (format!("UPDATE users SET disabled_time = {now} WHERE id = {{id}}"), shut, shut),
+            ("DELETE FROM sessions WHERE user_id = {id}".to_owned(), ended, lives),
+            (format!("UPDATE api_keys SET revoke_time = {now} WHERE user_id = {{id}}"), lives, ended),
+            ("UPDATE api_keys SET scopes = 'jobs:run' WHERE user_id = {id}".to_owned(), lives, scope),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let email = format!("second{n}@example.com");
+            let id = house.server.register_as(&email).await.user.unwrap().id;
+            house.call(Door::Grpc, "SetScopes", json!({"user_id": id, "scopes": [SCOPE, "jobs:run"]})).await;
+            let token = house.server.login(&email, PASSWORD).await.unwrap().access_token;
+            let key = house.server.create_key(&token, &[SCOPE, "jobs:run"]).await.secret;
+            let ask = async |credential: &str| {
+                house.ask(Door::Grpc, credential, "ListUsers", &json!({"email": "nobody"})).await
+            };
+            for credential in [&token, &key] {
+                assert!(ask(credential).await.result.is_ok(), "{lose}");
             }
-            house.server.database.execute(&format!("UPDATE users SET {back} WHERE {me}")).await;
-            for credential in &credentials {
-                assert!(ask(credential).await.result.is_ok(), "{back}");
+            let sql = lose.replace("{id}", &format!("(SELECT id FROM users WHERE email = '{email}')"));
+            house.server.database.execute(&sql).await;
+            for (credential, reason) in [(&token, by_token), (&key, by_key)] {
+                let answer = ask(credential).await;
+                if reason == lives {
+                    assert!(answer.result.is_ok(), "{lose}: {answer:?}");
+                } else {
+                    answer.expect(reason, &lose);
+                }
             }
         }
-        house.server.database.execute("DELETE FROM sessions").await;
-        ask(&credentials[0]).await.expect("CREDENTIAL_REVOKED", "its session has ended");
-        house.server.database.execute(&format!("UPDATE api_keys SET revoke_time = {now}")).await;
-        ask(&credentials[1]).await.expect("CREDENTIAL_REVOKED", "it has ended");
     }
 }
 
