@@ -4,12 +4,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # The pinned tools come before the machine's.
-export PATH := $(CURDIR)/target/venv/bin:$(PATH)
+export PATH := $(CURDIR)/target/venv/bin:$(CURDIR)/target/tools:$(PATH)
 BROWSER := tests/clients/browser
 PROVIDERS := tests/clients/providers
 LOAD := bench/load/Cargo.toml
 
-.PHONY: help run test lint fmt clippy proto docs deny unit doctest clients openapi bench
+.PHONY: help run test lint fmt clippy proto docs deny unit doctest clients helm openapi bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,8 @@ run: ## Run the service from source, in the working directory
 	cargo run --release --locked -- serve
 
 test: ## Everything, on SQLite and PostgreSQL; installs what is missing when it is root
-	@scripts/need cc cargo nginx openssl pgbouncer postgres chromium tools
-	@scripts/test fmt clippy proto docs deny unit doctest clients
+	@scripts/need cc cargo nginx openssl pgbouncer postgres promtool chromium tools helm
+	@scripts/test fmt clippy proto docs deny unit doctest clients helm
 
 lint: fmt clippy proto docs deny ## What needs no test run
 
@@ -63,9 +63,17 @@ clients: ## Clients that are not ours, from outside, on both databases
 	npm run --silent --prefix $(BROWSER) build
 	scripts/with-postgres pytest --basetemp=target/pytest tests/clients
 
+# Its tools are apart, in target/venv-helm: see tests/helm/requirements.txt.
+helm: export PATH := $(CURDIR)/target/venv-helm/bin:$(PATH)
+helm: ## The chart, rendered and checked, and what the image runs; UPDATE_GOLDEN=1 writes anew what it renders to
+	@scripts/need cc cargo openssl postgres promtool tools helm
+	cargo build --locked --bin countersign --tests
+	scripts/with-postgres pytest --basetemp=target/pytest-helm tests/helm
+
 bench: ## Measure the release build beside a bare echo; not part of `make test`, since it needs a quiet machine
 	@scripts/need cargo cc python openssl postgres h2load
 	cargo build --release --locked
+	cargo clippy --release --locked --manifest-path $(LOAD) --target-dir target/bench -- -D warnings
 	cargo build --release --locked --manifest-path $(LOAD) --target-dir target/bench
 	scripts/with-postgres --durable bench/run.py $(BENCH)
 	bench/enumeration.py target/release/countersign

@@ -87,6 +87,7 @@ def main(binary: str) -> int:
         environment = {
             "PATH": os.environ["PATH"],
             "COUNTERSIGN_SERVER__LISTEN": f"127.0.0.1:{port}",
+            "COUNTERSIGN_SERVER__METRICS_LISTEN": "off",
             "COUNTERSIGN_MAIL__TRANSPORT": "file",
             "COUNTERSIGN_TELEMETRY__LOG_LEVEL": "error",
         }

@@ -67,6 +67,41 @@ pub enum Command {
     /// Administer users, straight on the database
     #[command(subcommand)]
     User(UserCommand),
+    /// Administer the keys that sign access tokens, straight on the database. A running service sees it within a second
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
+    /// Look after the master key
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
+}
+
+/// Looking after the master key.
+#[derive(Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Say what is sealed under which key; exit 0 if `secrets.previous_master_keys` are needed no more, else 1
+    Check,
+}
+
+/// Administration of signing keys.
+#[derive(Debug, Subcommand)]
+pub enum SigningKeyCommand {
+    /// Print the keys, oldest first: id, state (next, signing, retiring), when made, from when on it signs, when it ends
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key, which signs once everybody has had time to learn of it
+    Rotate {
+        /// Let it sign in two seconds: services that verify tokens themselves, and do not know it yet, refuse its tokens
+        #[arg(long)]
+        now: bool,
+    },
+    /// End a key: from now on its tokens are refused. Where it is the one that signs, the next takes over at once
+    Retire {
+        /// The key's id (`k4.pid.…`)
+        kid: String,
+    },
 }
 
 /// Administration of users.

@@ -18,7 +18,7 @@ use countersign::{
     telemetry,
 };
 
-use cli::{Cli, Command, UserCommand};
+use cli::{Cli, Command, MasterKeyCommand, SigningKeyCommand, UserCommand};
 
 /// Exit codes, of which the last three are from `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,6 @@ fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    telemetry::init(&config.telemetry);
     match run(&cli.command, &config, &settings) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -65,11 +64,28 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
+    let traces = telemetry::init(&config.telemetry).map_err(StartError::Internal)?;
+    let outcome = Box::pin(obey(command, config, settings)).await;
+    traces.finish();
+    outcome
+}
+
+async fn obey(command: &Command, config: &Config, settings: &[Setting]) -> Result<Exit, commands::Failure> {
     match command {
         Command::Serve => commands::serve::run(config).await,
         Command::Migrate { check } => commands::migrate::run(config, *check).await,
         Command::Config => commands::print(&Config::render(settings)),
         Command::Healthcheck => commands::healthcheck::run(config).await,
+        Command::SigningKey(SigningKeyCommand::List { json }) => {
+            commands::signing_key::list(config, *json).await
+        }
+        Command::SigningKey(SigningKeyCommand::Rotate { now }) => {
+            commands::signing_key::rotate(config, *now).await
+        }
+        Command::SigningKey(SigningKeyCommand::Retire { kid }) => {
+            commands::signing_key::retire(config, kid).await
+        }
+        Command::MasterKey(MasterKeyCommand::Check) => commands::master_key::check(config).await,
         Command::User(command) => administer(command, config).await,
     }
 }

@@ -9,13 +9,23 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::Domain;
+use crate::{
+    domain::{Domain, SealedValues},
+    types::random,
+};
 
 /// How often it is asked whether credentials can be answered for.
 const PROBE: Duration = Duration::from_millis(250);
 
 /// How often what is over is removed.
 const SWEEP: Duration = Duration::from_mins(1);
+
+/// How often, about, it is asked whether the next signing key is to be made, and how soon after the start.
+const ROTATE: Duration = Duration::from_hours(1);
+const ROTATE_FIRST: Duration = Duration::from_mins(1);
+
+/// How often it is looked for what is sealed under an earlier master key.
+const REWRAP: Duration = Duration::from_mins(1);
 
 /// How often mails are looked for that another replica has written, or that are due again.
 const MAIL_POLL: Duration = Duration::from_secs(1);
@@ -102,6 +112,56 @@ pub async fn sweep(domain: Arc<Domain>, stopped: CancellationToken) {
     }
 }
 
+/// Makes the next signing key when it is time, until `stopped`. At some moment of each hour, so that replicas that have started
+/// together do not all ask at once; of those that do, one makes it.
+pub async fn rotate_keys(domain: Arc<Domain>, stopped: CancellationToken) {
+    let mut wait = ROTATE_FIRST.mul_f64(fraction());
+    while stopped.run_until_cancelled(sleep(wait)).await.is_some() {
+        if let Some(Err(error)) = stopped.run_until_cancelled(domain.rotate_signing_key_if_due()).await {
+            tracing::warn!(cause = ?error, "whether a signing key is to be made is not known");
+        }
+        wait = ROTATE.mul_f64(0.5 + fraction());
+    }
+}
+
+/// Seals what is sealed under a master key before the present one anew, until `stopped`: at the start, and again and again, since
+/// a replica with another present key may still run. It tells when the old key is needed no more.
+pub async fn rewrap(domain: Arc<Domain>, stopped: CancellationToken) {
+    if !domain.has_previous_master_keys() {
+        return;
+    }
+    let (mut ticks, mut told) = (ticks(REWRAP), None);
+    while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
+        let found = match stopped.run_until_cancelled(domain.rewrap()).await {
+            None => return,
+            Some(Err(error)) => {
+                tracing::warn!(cause = ?error, "not all was sealed anew under secrets.master_key");
+                continue;
+            }
+            Some(Ok(found)) => found,
+        };
+        let news = (found.previous > 0, found.unknown > 0);
+        if told.replace(news) == Some(news) {
+            continue;
+        }
+        let SealedValues { previous, unknown, .. } = found;
+        if unknown > 0 {
+            tracing::error!(unknown, "sealed under a master key that is not configured");
+        } else {
+            tracing::info!(
+                sealed_anew = previous,
+                "everything is sealed under secrets.master_key: once no replica has another one as that, \
+                 secrets.previous_master_keys may be emptied"
+            );
+        }
+    }
+}
+
+/// Anything from 0 to 1.
+fn fraction() -> f64 {
+    f64::from(u32::from_be_bytes(random::bytes())) / f64::from(u32::MAX)
+}
+
 async fn tidy(domain: &Domain) {
     if let Err(error) = domain.write_usage().await {
         tracing::warn!(cause = ?error, "uses of keys were not written");
@@ -117,14 +177,15 @@ async fn probe(domain: &Domain, ready: &watch::Sender<bool>) {
     let mut told = None;
     loop {
         ticks.tick().await;
-        let answers = domain.is_fresh_enough();
+        let reasons = domain.why_not_ready();
+        let answers = reasons.is_empty();
         if told.replace(answers) == Some(answers) {
             continue;
         }
         if answers {
             tracing::info!("ready");
         } else {
-            tracing::warn!("not ready: the database has been away for longer than validation.max_staleness");
+            tracing::warn!("not ready: {}", reasons.join(", "));
         }
         ready.send_replace(answers);
     }

@@ -5,6 +5,8 @@
 
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod common;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/postgres.rs"]
 mod postgres;
 #[path = "cli/trace.rs"]
@@ -47,7 +49,10 @@ struct Place {
 
 impl Place {
     fn empty() -> Self {
-        let env = vec![("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0".to_owned())];
+        let env = vec![
+            ("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0".to_owned()),
+            ("COUNTERSIGN_SERVER__METRICS_LISTEN", "off".to_owned()),
+        ];
         Self { directory: tempfile::tempdir().unwrap(), env }
     }
 
@@ -58,9 +63,14 @@ impl Place {
             .set("COUNTERSIGN_SECRETS__MASTER_KEY", MASTER_KEY)
     }
 
-    fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    fn set(self, name: &'static str, value: impl Into<String>) -> Self {
+        let mut place = self.unset(name);
+        place.env.push((name, value.into()));
+        place
+    }
+
+    fn unset(mut self, name: &'static str) -> Self {
         self.env.retain(|(other, _)| *other != name);
-        self.env.push((name, value.into()));
         self
     }
 

@@ -67,6 +67,7 @@ impl Service {
             .current_dir(database.directory())
             .env_clear()
             .env("COUNTERSIGN_SERVER__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN_SERVER__METRICS_LISTEN", "off")
             .env("COUNTERSIGN_DATABASE__URL", &database.url)
             .env("COUNTERSIGN_SECRETS__MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
             .env("COUNTERSIGN_TELEMETRY__LOG_FORMAT", "json")

@@ -16,6 +16,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "config::Server",
             "domain",
             "crypto",
+            "telemetry::request",
+            "telemetry::tally",
+            "telemetry::traces",
             "types",
             // Rows are the entities. Of the store, these and nothing else.
             "store::api_keys::ApiKey",
@@ -27,14 +30,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "store::users::User",
         ],
     ),
-    ("domain", &["domain", "store", "crypto", "mail", "provider", "types"]),
+    ("domain", &["domain", "store", "crypto", "mail", "provider", "telemetry::tally", "types"]),
     ("store", &["store", "types"]),
-    ("crypto", &["crypto", "types"]),
+    ("crypto", &["crypto", "telemetry::tally", "types"]),
     ("mail", &["mail", "types"]),
     ("provider", &["provider", "types"]),
     ("types", &["types"]),
     ("config", &["config", "types"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "telemetry"]),
     ("worker", &["domain"]),
     (
         "app",
@@ -72,8 +75,10 @@ const ARROWS: [(&str, &[&str]); 12] = [
 
 /// Crates that not every room may know, and the rooms that may. A name stands for its family, too: `tonic` for
 /// `tonic_health`.
-const CRATES: [(&[&str], &[&str]); 6] = [
+const CRATES: [(&[&str], &[&str]); 8] = [
     (&["tonic", "prost", "axum"], &["api"]),
+    (&["prometheus"], &["api"]),
+    (&["opentelemetry"], &["api", "telemetry"]),
     (&["http", "hyper", "tower"], &["api", "provider"]),
     (&["oauth2", "openidconnect"], &["provider"]),
     (&["diesel", "bb8", "tokio_postgres"], &["store"]),

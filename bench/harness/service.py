@@ -103,6 +103,7 @@ class Database:
             "COUNTERSIGN_DATABASE__URL": self.url,
             "COUNTERSIGN_SECRETS__MASTER_KEY": base64.b64encode(os.urandom(32)).decode(),
             "COUNTERSIGN_MAIL__TRANSPORT": "file",
+            "COUNTERSIGN_SERVER__METRICS_LISTEN": "off",
             # So that no credential expires while it is measured.
             "COUNTERSIGN_TOKENS__ACCESS_TTL": "24h",
         }

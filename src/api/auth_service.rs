@@ -10,6 +10,7 @@ use super::{
     Answer,
     caller::{self, Callers},
     convert::{self, Mask, field},
+    metrics::Metrics,
     pb::{self, auth_service_server::AuthService},
     places::Places,
     status::Problem,
@@ -31,6 +32,7 @@ const BATCH_AT_ONCE: usize = 8;
 pub struct Auth {
     domain: Arc<Domain>,
     callers: Callers,
+    metrics: &'static Metrics,
     /// Ends the answers that would not end by themselves.
     stop: CancellationToken,
     watchers: Places,
@@ -38,8 +40,13 @@ pub struct Auth {
 
 impl Auth {
     /// Handlers over these use cases.
-    pub fn new(domain: Arc<Domain>, callers: Callers, stop: CancellationToken) -> Self {
-        Self { domain, callers, stop, watchers: Places::default() }
+    pub fn new(
+        domain: Arc<Domain>,
+        callers: Callers,
+        metrics: &'static Metrics,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { domain, callers, metrics, stop, watchers: Places::default() }
     }
 }
 
@@ -292,7 +299,9 @@ impl AuthService for Auth {
         let request = request.get_ref();
         let required = convert::scopes("required_scopes", &request.required_scopes)?;
         let validation = self.domain.validate(&request.credential, &required).await?;
-        Ok(Response::new(convert::validation(validation)))
+        let answer = convert::validation(validation);
+        self.metrics.verdict(answer.status());
+        Ok(Response::new(answer))
     }
 
     async fn batch_validate_credentials(
@@ -314,7 +323,10 @@ impl AuthService for Auth {
             .collect();
         let answers: Vec<_> = stream::iter(questions).buffered(BATCH_AT_ONCE).collect().await;
         // One that cannot be answered has no status, but a cause to be logged; the others are answered all the same.
-        let response = |answer: Result<_>| answer.map(convert::validation).map_err(Problem::from);
+        let response = |answer: Result<_>| {
+            let answer = answer.map(convert::validation).map_err(Problem::from);
+            answer.inspect(|answer| self.metrics.verdict(answer.status()))
+        };
         let responses = answers.into_iter().map(|answer| response(answer).unwrap_or_default()).collect();
         Ok(Response::new(pb::BatchValidateCredentialsResponse { responses }))
     }

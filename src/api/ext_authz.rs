@@ -61,7 +61,11 @@ impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Answer<CheckResponse> {
         let asked = request.into_inner().attributes.unwrap_or_default();
         let answer = self.judge(&asked).await;
-        Ok(Response::new(answer.map_or_else(denied, |principal| allowed(principal, &asked))))
+        let code = answer.as_ref().map_or_else(Problem::code, |_| Code::Ok);
+        let mut answer = Response::new(answer.map_or_else(denied, |principal| allowed(principal, &asked)));
+        // For who counts it: to gRPC it is always an answer.
+        answer.extensions_mut().insert(code);
+        Ok(answer)
     }
 }
 

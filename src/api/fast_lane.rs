@@ -11,7 +11,7 @@ use axum::{
     body::Body,
     http::{Method, Request, Response, Version, header::CONTENT_TYPE},
 };
-use futures_util::future;
+use futures_util::{FutureExt, future};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -21,7 +21,9 @@ use super::{
     auth_service::Auth,
     door::Door,
     guard::{self, catch, patience},
+    metrics::{Connected, Metrics, Rpc, code_of},
     pb::{ErrorReason, auth_service_server::AuthServiceServer},
+    seen::{self, Entrance, Seen},
     server::{Limits, Peer},
     status::Problem,
 };
@@ -36,12 +38,15 @@ const GRPC: &str = "application/grpc";
 pub struct App {
     router: Router,
     fast: Option<Fast>,
+    /// Where its connections are counted, if they are.
+    metrics: Option<&'static Metrics>,
 }
 
 #[derive(Clone)]
 struct Fast {
     auth: AuthServiceServer<Auth>,
     limits: Limits,
+    rpc: &'static Rpc,
 }
 
 /// An answer of the router, or one that went around it.
@@ -49,14 +54,25 @@ pub type Answer = Response<Either<Body, tonic::body::Body>>;
 
 impl From<Router> for App {
     fn from(router: Router) -> Self {
-        Self { router, fast: None }
+        Self { router, fast: None, metrics: None }
     }
 }
 
 impl App {
-    /// With a way around the router, which serves [`PATH`] as well.
-    pub(super) fn new(router: Router, auth: AuthServiceServer<Auth>, limits: Limits) -> Self {
-        Self { router, fast: Some(Fast { auth, limits }) }
+    /// With a way around the router if it serves [`PATH`], which this service answers as well.
+    pub(super) fn new(
+        router: Router,
+        auth: Option<AuthServiceServer<Auth>>,
+        limits: Limits,
+        metrics: &'static Metrics,
+    ) -> Self {
+        let fast = auth.map(|auth| Fast { auth, limits, rpc: metrics.rpc(PATH) });
+        Self { router, fast, metrics: Some(metrics) }
+    }
+
+    /// Counts a connection until it is dropped.
+    pub(super) fn connected(&self) -> Option<Connected> {
+        self.metrics.map(Metrics::connected)
     }
 
     /// Answers. The future is small, since it is moved about with each call: what is large is behind a pointer.
@@ -66,14 +82,24 @@ impl App {
         peer: &Peer,
     ) -> impl Future<Output = Answer> + Send + use<> {
         match &self.fast {
-            Some(fast) if takes(&request) => future::Either::Left(fast.answer(request)),
+            Some(fast) if takes(&request) => {
+                if seen::is_wanted(request.headers()) {
+                    let seen = Seen::begin(request.headers(), &Entrance::Grpc(fast.rpc));
+                    future::Either::Right(fast.answer_seen(request, seen).boxed())
+                } else {
+                    future::Either::Left(fast.answer(request))
+                }
+            }
             _ => {
                 request.extensions_mut().insert(peer.clone());
                 let mut router = self.router.clone();
-                future::Either::Right(Box::pin(async move {
-                    let Ok(answer) = router.call(request).await;
-                    answer.map(Either::Left)
-                }))
+                future::Either::Right(
+                    async move {
+                        let Ok(answer) = router.call(request).await;
+                        answer.map(Either::Left)
+                    }
+                    .boxed(),
+                )
             }
         }
     }
@@ -89,6 +115,31 @@ fn takes<B>(request: &Request<B>) -> bool {
 
 impl Fast {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
+        let under_way = self.rpc.begin();
+        let call = self.call(request);
+        async move {
+            let answer = call.await;
+            under_way.end(code_of(&answer));
+            answer
+        }
+    }
+
+    /// The same for a call that is to be found again, in the log or in a trace.
+    fn answer_seen(
+        &self,
+        request: Request<Incoming>,
+        seen: Seen,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let under_way = self.rpc.begin();
+        let call = self.call(request);
+        async move {
+            let mut answer = seen.run(call).await;
+            seen.end(&mut answer, under_way);
+            answer
+        }
+    }
+
+    fn call(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send + use<> {
         let patience = patience(request.headers(), self.limits.request_timeout);
         // It is boxed, and begins when it is polled.
         let call = self.auth.clone().call(request);

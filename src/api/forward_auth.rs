@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     domain::{Domain, validate::Principal},
+    telemetry::traces,
     types::Scopes,
 };
 
@@ -37,6 +38,7 @@ pub fn routes(domain: Arc<Domain>) -> Router {
 }
 
 async fn answer(domain: &Domain, uri: &Uri, headers: &HeaderMap) -> Response {
+    traces::name_route("GET", PATH);
     let asked = match Asked::read(uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),

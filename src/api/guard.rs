@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,7 +36,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::{
     door::{Door, content_type, is_grpc_path},
+    metrics::{Metrics, Rpc},
     pb::ErrorReason as Reason,
+    seen::{self, Entrance, Seen},
     server::Limits,
     status::Problem,
 };
@@ -49,18 +52,22 @@ const FORGOTTEN: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub std::time::Instant);
 
+/// Which RPC was asked for over REST, in the extensions of each request: its route knows it, and tells.
+#[derive(Clone, Default)]
+pub struct Asked(pub Arc<OnceLock<&'static Rpc>>);
+
 /// Wraps the merged router of all doors, once its fallback is set. The layers, outermost first:
 ///
 /// 1. `nosniff`, on whatever the others answer.
 /// 2. CORS, so that a preflight, which has no content type and no credential, is answered before anything is asked of
 ///    it, and so that a page may read the refusals of what follows.
 /// 3. The checks of `Guard`, which know the door and so give a panic, a deadline and a refusal its form.
-pub fn guard(app: Router, cors_origins: &[String], limits: &Limits) -> Router {
+pub fn guard(app: Router, cors_origins: &[String], limits: &Limits, metrics: &'static Metrics) -> Router {
     let limits = *limits;
     let layers = ServiceBuilder::new()
         .layer(MapResponseLayer::new(nosniff))
         .option_layer(cors(cors_origins))
-        .layer(layer_fn(move |inner| Guard { inner, limits }));
+        .layer(layer_fn(move |inner| Guard { inner, limits, metrics }));
     app.layer(layers)
 }
 
@@ -111,6 +118,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             name("x-grpc-web"),
             name("x-user-agent"),
             name("grpc-timeout"),
+            name("traceparent"),
+            name("tracestate"),
+            seen::REQUEST_ID,
         ])
         .expose_headers([
             RETRY_AFTER,
@@ -118,6 +128,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             name("grpc-status"),
             name("grpc-message"),
             name("grpc-status-details-bin"),
+            seen::REQUEST_ID,
         ])
         .max_age(Duration::from_hours(2));
     Some(layer)
@@ -128,6 +139,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 struct Guard {
     inner: Route,
     limits: Limits,
+    metrics: &'static Metrics,
 }
 
 impl Service<Request> for Guard {
@@ -140,13 +152,21 @@ impl Service<Request> for Guard {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let limits = self.limits;
+        let (limits, metrics) = (self.limits, self.metrics);
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
             let door = Door::of(&request);
             let path = request.uri().path();
+            let mut under_way = metrics.rpc(path).begin();
+            let entrance = match door {
+                Door::Grpc(_) => Entrance::Grpc(under_way.rpc),
+                Door::Rest => Entrance::Http(request.method()),
+            };
+            let seen = Seen::begin(request.headers(), &entrance);
             let private = is_grpc_path(path) || path.starts_with("/api/");
+            let asked = Asked::default();
+            request.extensions_mut().insert(asked.clone());
             let outcome = match patience(request.headers(), limits.request_timeout) {
                 Err(problem) => Err(problem),
                 Ok(patience) => {
@@ -156,7 +176,8 @@ impl Service<Request> for Guard {
                         let request = admit(request, door, limits.max_message_bytes).await?;
                         catch(async { inner.call(request).await }).await
                     };
-                    timeout_at(deadline, call).await.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
+                    let answer = timeout_at(deadline, seen.run(call)).await;
+                    answer.unwrap_or_else(|_| Err(Reason::DeadlineExceeded.into()))
                 }
             };
             let mut response = match outcome {
@@ -170,6 +191,10 @@ impl Service<Request> for Guard {
                     response
                 }
             };
+            if let Some(rpc) = asked.0.get() {
+                under_way.rpc = rpc;
+            }
+            seen.end(&mut response, under_way);
             if private {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }

@@ -19,11 +19,14 @@ mod guard;
 pub mod health;
 mod jwks;
 mod key_service;
+pub mod metrics;
 mod openapi;
+mod operator;
 mod pages;
 pub mod pb;
 mod places;
 mod rest;
+mod seen;
 pub mod server;
 mod side;
 pub mod status;
@@ -46,6 +49,7 @@ use self::{
     ext_authz::ExtAuthz,
     fast_lane::App,
     key_service::Keys,
+    metrics::Metrics,
     pb::{
         admin_service_server::AdminServiceServer, auth_service_server::AuthServiceServer,
         envoy::service::auth::v3::authorization_server::AuthorizationServer,
@@ -64,6 +68,10 @@ pub struct Doors {
     pub internal: Option<App>,
     /// What a connection to them may take.
     pub limits: Limits,
+    /// Answers what the operator's tools ask, at `server.metrics_listen`.
+    pub operator: App,
+    /// What a connection to that one may take.
+    pub operator_limits: Limits,
 }
 
 /// The longest question about a service or a symbol, in bytes: it holds a name, which may come back in the answer.
@@ -73,7 +81,8 @@ const MAX_NAME_BYTES: usize = 1024;
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Opens the doors to these use cases, and with `pages` the pages where the links in mails lead. `ready` is for the health
-/// service: whether calls can be answered. `stop` ends the answers that would not end by themselves.
+/// service: whether calls can be answered. `leaving` is cancelled when the service begins to go away, `stop` when the answers
+/// have to end that would not end by themselves.
 ///
 /// # Errors
 /// When the embedded descriptors cannot be served: a fault of the build.
@@ -82,13 +91,15 @@ pub async fn doors(
     config: &Server,
     pages: bool,
     ready: watch::Receiver<bool>,
+    leaving: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<Doors, Box<dyn std::error::Error + Send + Sync>> {
     let listeners = 1 + u64::from(config.internal_listen.is_some());
     let limits = Limits { listeners, ..Limits::default() };
     let pool = DescriptorPool::decode(pb::DESCRIPTORS)?;
+    let metrics = Metrics::start(&pool);
     let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
-    let auth = Auth::new(domain.clone(), callers.clone(), stop.clone());
+    let auth = Auth::new(domain.clone(), callers.clone(), metrics, stop.clone());
     let keys = Keys::new(domain.clone(), callers.clone());
     let admin = Admin::new(domain.clone(), callers);
     let envoy = ExtAuthz::new(domain.clone());
@@ -113,7 +124,8 @@ pub async fn doors(
         let streams = streams::end_with(stop, streams.into_axum_router());
         let grpc = guard::canonical_errors(calls.clone().merge(streams));
         // REST calls the gRPC routes in process. gRPC-web wraps these alone: over REST it would refuse HTTP/1.1.
-        let mut all = rest::routes(&pool, &grpc, side)?.merge(side.only(grpc.layer(GrpcWebLayer::new())));
+        let mut all =
+            rest::routes(&pool, &grpc, side, metrics)?.merge(side.only(grpc.layer(GrpcWebLayer::new())));
         if side.serves(forward_auth::PATH) {
             all = all.merge(forward_auth::routes(domain.clone()));
         }
@@ -125,15 +137,18 @@ pub async fn doors(
         }
         // Services and gateways are no pages of a browser.
         let cors_origins = if side == Side::Internal { &[][..] } else { &config.cors_origins };
-        let router = guard::guard(all.fallback(door::not_found), cors_origins, &limits);
+        let router = guard::guard(all.fallback(door::not_found), cors_origins, &limits, metrics);
         let has_fast_lane = side.serves(fast_lane::PATH);
-        Ok(if has_fast_lane { App::new(router, auth.clone(), limits) } else { router.into() })
+        let fast = has_fast_lane.then(|| auth.clone());
+        Ok(App::new(router, fast, limits, metrics))
     };
     let (public, internal) = match config.internal_listen {
         None => (app(Side::Both)?, None),
         Some(_) => (app(Side::Public)?, Some(app(Side::Internal)?)),
     };
-    Ok(Doors { public, internal, limits })
+    let operator = operator::routes(domain, metrics, leaving).into();
+    let operator_limits = operator::limits(limits);
+    Ok(Doors { public, internal, limits, operator, operator_limits })
 }
 
 /// Tells of the services that this side serves.

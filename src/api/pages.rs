@@ -80,12 +80,12 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::api::{guard::guard, server::Limits};
+    use crate::api::{guard::guard, metrics::Metrics, server::Limits};
 
     /// Through the guard, which is to let pages pass like everything else.
     async fn ask(method: &str, path: &str) -> Response {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        guard(routes(), &[], &Limits::default()).oneshot(request).await.unwrap()
+        guard(routes(), &[], &Limits::default(), Metrics::of_no_rpc()).oneshot(request).await.unwrap()
     }
 
     async fn body(response: Response) -> String {

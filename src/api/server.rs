@@ -182,6 +182,7 @@ impl Server {
         }
         let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
         let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
+        let _connected = self.app.connected();
         let peer = Peer { address, old: Arc::default() };
         let service =
             service_fn(|request: Request<Incoming>| self.app.answer(request, &peer).map(Ok::<_, Infallible>));

@@ -265,7 +265,7 @@ impl Problem {
 
     /// The RFC 9457 problem, answered with `status`: its own, unless who asks cannot take that.
     pub fn into_http(self, status: StatusCode) -> axum::http::Response<String> {
-        let reason = wire_name(self.reason);
+        let (reason, code) = (wire_name(self.reason), self.code());
         let mut body = json!({
             "type": format!("urn:countersign:error:{reason}"),
             "title": title(self.reason),
@@ -283,6 +283,8 @@ impl Problem {
         }
         let mut response = axum::http::Response::new(body.to_string());
         *response.status_mut() = status;
+        // For who counts it.
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(delay) = self.retry_after {

@@ -26,8 +26,17 @@ pub(super) fn path_beside(database: &Path) -> PathBuf {
     database.with_file_name(FILE_NAME)
 }
 
-/// The master key, made and kept if there is none yet.
+/// The master key, made and kept if there is none yet; and those before it.
 pub(super) async fn obtain(config: &Config, store: &Store) -> Result<MasterKey, StartError> {
+    config.secrets.previous_master_keys.iter().try_fold(present(config, store).await?, |key, previous| {
+        key.and_previous(previous.expose_secret()).map_err(|error| StartError::Config {
+            key: "secrets.previous_master_keys",
+            problem: error.to_string(),
+        })
+    })
+}
+
+async fn present(config: &Config, store: &Store) -> Result<MasterKey, StartError> {
     if let Some(key) = &config.secrets.master_key {
         return MasterKey::new(key.expose_secret()).map_err(|error| problem(error.to_string()));
     }

@@ -27,13 +27,19 @@ use crate::{
 use lock_file::LockFile;
 pub use mail::mailer;
 
+/// How long the last question of the operator's tools may take when all else is over.
+const LAST_SCRAPE: Duration = Duration::from_secs(1);
+
 /// A service that is ready to run. Its ports are bound, so that its addresses are known and calls may already queue.
 pub struct App {
     listener: TcpListener,
     internal_listener: Option<TcpListener>,
+    metrics_listener: Option<TcpListener>,
     doors: Doors,
     ready: watch::Sender<bool>,
     domain: Arc<Domain>,
+    /// Cancelled when it begins to go away.
+    leaving: CancellationToken,
     /// Cancelled when no new connection is taken any more.
     draining: CancellationToken,
     drain_delay: Duration,
@@ -106,10 +112,8 @@ impl App {
     /// Opens everything that the service needs, and binds its port.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let listener = listen("server.listen", config.server.listen).await?;
-        let internal_listener = match config.server.internal_listen {
-            Some(address) => Some(listen("server.internal_listen", address).await?),
-            None => None,
-        };
+        let internal_listener = listen_if("server.internal_listen", config.server.internal_listen).await?;
+        let metrics_listener = listen_if("server.metrics_listen", config.server.metrics_listen).await?;
         // What is wrong with mail is told before a database is made.
         let mailer = mailer(config)?;
         let store = connect(config, clock.clone()).await?;
@@ -121,17 +125,19 @@ impl App {
         domain.begin_following().await?;
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
-        let draining = CancellationToken::new();
-        let doors = doors(&domain, &config.server, config.mail.pages, watched, &draining)
+        let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
+        let doors = doors(&domain, &config.server, config.mail.pages, watched, &leaving, &draining)
             .await
             .map_err(|error| StartError::Internal(format!("the protos cannot be served: {error}")))?;
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
         Ok(Self {
             listener,
             internal_listener,
+            metrics_listener,
             doors,
             ready,
             domain,
+            leaving,
             draining,
             drain_delay,
             drain_timeout,
@@ -149,31 +155,49 @@ impl App {
         self.internal_listener.as_ref().map(TcpListener::local_addr).transpose()
     }
 
+    /// Where it listens for the operator's tools, if it does.
+    pub fn metrics_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.metrics_listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until `shutdown` resolves, then drains: first it is known to be going away, after `server.drain_delay` it
     /// takes no new connection, and calls under way have `server.drain_timeout` to finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let Self {
             listener,
             internal_listener,
+            metrics_listener,
             doors,
             ready,
             domain,
+            leaving,
             draining,
             drain_delay,
             drain_timeout,
             _lock,
         } = self;
-        let Doors { public, internal, limits } = doors;
-        let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let Doors { public, internal, limits, operator, operator_limits } = doors;
+        let stopped = CancellationToken::new();
+        // It answers to the end: that the service is going away is what it has to tell.
+        let operator = tokio::spawn({
+            let stopped = stopped.clone();
+            async move {
+                if let Some(listener) = metrics_listener {
+                    serve(listener, operator, operator_limits, stopped.cancelled(), LAST_SCRAPE).await;
+                }
+            }
+        });
         let follow = tokio::spawn(worker::follow_changes(domain.clone(), stopped.clone()));
-        let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, stopping.clone()));
+        let readiness = tokio::spawn(worker::watch_readiness(domain.clone(), ready, leaving.clone()));
         let post = tokio::spawn(worker::deliver_mails(domain.clone(), draining.clone(), drain_timeout));
         let sweep = tokio::spawn(worker::sweep(domain.clone(), stopped.clone()));
+        let rewrap = tokio::spawn(worker::rewrap(domain.clone(), stopped.clone()));
+        let keys = tokio::spawn(worker::rotate_keys(domain.clone(), stopped.clone()));
         let house = tokio::spawn(worker::keep_house(domain, stopped.clone()));
         let goodbye = async {
             shutdown.await;
             tracing::info!("draining");
-            stopping.cancel();
+            leaving.cancel();
             tokio::time::sleep(drain_delay).await;
             draining.cancel();
         };
@@ -192,7 +216,18 @@ impl App {
         }
         stopped.cancel();
         // A panic in any of them was logged when it happened.
-        let _ = tokio::join!(follow, readiness, post, sweep, house);
+        let _ = tokio::join!(follow, readiness, post, sweep, rewrap, keys, house, operator);
+    }
+}
+
+/// Listens where an address is given.
+async fn listen_if(
+    key: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => listen(key, address).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -280,6 +315,7 @@ fn settings(config: &Config) -> Settings {
         },
         token_format: config.tokens.format,
         access_ttl: config.tokens.access_ttl,
+        rotate_every: Some(config.tokens.rotate_every).filter(|every| !every.is_zero()),
         refresh_ttl: config.tokens.refresh_ttl,
         refresh_idle: config.tokens.refresh_idle,
         refresh_reuse_grace: config.tokens.refresh_reuse_grace,

@@ -1,13 +1,20 @@
 //! The commands, one a file.
 
 pub(crate) mod healthcheck;
+pub(crate) mod master_key;
 pub(crate) mod migrate;
 pub(crate) mod serve;
+pub(crate) mod signing_key;
 pub(crate) mod user;
 
 use std::io::{self, Write};
 
-use countersign::app::StartError;
+use countersign::{
+    app::{self, StartError},
+    config::Config,
+    domain::Domain,
+    types::Clock,
+};
 
 use crate::Exit;
 
@@ -26,6 +33,13 @@ pub(crate) enum Failure {
     /// Standard output is closed, or standard input cannot be read.
     #[error("{0}")]
     Output(#[from] io::Error),
+}
+
+/// The use cases, straight on the database.
+async fn domain(config: &Config) -> Result<Domain, Failure> {
+    let store = app::connect(config, Clock::System).await?;
+    app::ready_schema(config, &store).await?;
+    Ok(app::domain(config, store, Clock::System, None).await?)
 }
 
 /// Prints a command's answer.

@@ -9,18 +9,17 @@ pub(crate) use show::{list, show};
 use std::io::{self, BufRead, IsTerminal};
 
 use countersign::{
-    app,
     config::Config,
     domain::{
         self, Administrator, Domain, Error, NewAccount,
         admin::{Revoked, What},
     },
     store::users::User,
-    types::{Clock, DisplayName, Email, Invalid, Password, Scopes, UserId},
+    types::{DisplayName, Email, Invalid, Password, Scopes, UserId},
 };
 use secrecy::zeroize::Zeroizing;
 
-use super::{Failure, print};
+use super::{Failure, domain, print};
 use crate::Exit;
 
 /// Makes an account and prints its id.
@@ -92,13 +91,6 @@ fn refused(error: Error) -> Failure {
         Error::NotFound(_) => Failure::Refused("there is no such user".to_owned()),
         error => Failure::Refused(error.to_string()),
     }
-}
-
-/// The use cases, straight on the database.
-async fn domain(config: &Config) -> Result<Domain, Failure> {
-    let store = app::connect(config, Clock::System).await?;
-    app::ready_schema(config, &store).await?;
-    Ok(app::domain(config, store, Clock::System, None).await?)
 }
 
 /// Whom an argument means.

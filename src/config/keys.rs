@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::sources::Sources;
 use Default::{From, Is, SameAs, Unset};
-use Form::{Bool, Duration, Integer, List, Secret, Text, Url};
+use Form::{Bool, Duration, Integer, List, Ratio, Secret, SecretList, Text, Url};
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -27,13 +27,17 @@ pub(super) enum Form {
     Url,
     Duration,
     Integer,
+    /// A number with a fraction.
+    Ratio,
     Bool,
     List,
+    /// A list of secrets, which may be given as a file, one a line.
+    SecretList,
 }
 
 impl Form {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Secret | Url)
+        matches!(self, Secret | SecretList | Url)
     }
 }
 
@@ -50,6 +54,7 @@ pub(super) enum Default {
 pub(super) const KEYS: &[Key] = &[
     Key { name: "server.listen", form: Text, default: Is("127.0.0.1:50051") },
     Key { name: "server.internal_listen", form: Text, default: Unset },
+    Key { name: "server.metrics_listen", form: Text, default: Is("127.0.0.1:9464") },
     Key { name: "server.public_url", form: Text, default: Is("http://127.0.0.1:50051") },
     Key { name: "server.cors_origins", form: List, default: Is("") },
     Key { name: "server.trusted_proxies", form: List, default: Is("") },
@@ -61,9 +66,11 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "database.max_connections", form: Integer, default: Is("16") },
     Key { name: "database.migrate_on_start", form: Bool, default: Is("true") },
     Key { name: "secrets.master_key", form: Secret, default: Unset },
+    Key { name: "secrets.previous_master_keys", form: SecretList, default: Is("") },
     Key { name: "tokens.format", form: Text, default: Is("paseto") },
     Key { name: "tokens.audience", form: Text, default: Is("countersign") },
     Key { name: "tokens.access_ttl", form: Duration, default: Is("15m") },
+    Key { name: "tokens.rotate_every", form: Duration, default: Is("90d") },
     Key { name: "tokens.refresh_ttl", form: Duration, default: Is("30d") },
     Key { name: "tokens.refresh_idle", form: Duration, default: Is("7d") },
     Key { name: "tokens.refresh_reuse_grace", form: Duration, default: Is("10s") },
@@ -96,6 +103,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "throttle.mails_per_hour", form: Integer, default: Is("3") },
     Key { name: "telemetry.log_format", form: Text, default: From(|s| if s.terminal { "text" } else { "json" }.into()) },
     Key { name: "telemetry.log_level", form: Text, default: Is("info") },
+    Key { name: "telemetry.otlp_endpoint", form: Text, default: Unset },
+    Key { name: "telemetry.trace_ratio", form: Ratio, default: Is("1.0") },
 ];
 
 /// What the keys of providers begin with; the name of the provider, a dot and one of [`PROVIDER_KEYS`] follow.

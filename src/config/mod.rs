@@ -52,7 +52,7 @@ pub struct Config {
     pub oauth: Oauth,
     /// How often something may fail.
     pub throttle: Throttle,
-    /// Logging.
+    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
@@ -63,6 +63,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where what services ask is served, and nothing else; when set, it is not served at `listen`.
     pub internal_listen: Option<SocketAddr>,
+    /// Where metrics and probes are served, if they are.
+    pub metrics_listen: Option<SocketAddr>,
     /// The issuer, and the beginning of links; without a slash at the end.
     pub public_url: String,
     /// Origins whose pages may call, each exactly as a browser sends it.
@@ -95,6 +97,8 @@ pub struct Database {
 pub struct Secrets {
     /// What signing keys are wrapped under. Always there with PostgreSQL; with SQLite one is made when it is missing.
     pub master_key: Option<SecretBox<[u8; 32]>>,
+    /// Master keys before that one, under which something may still be wrapped.
+    pub previous_master_keys: Vec<SecretBox<[u8; 32]>>,
 }
 
 /// `tokens.*`
@@ -106,6 +110,8 @@ pub struct Tokens {
     pub audience: String,
     /// How long an access token is valid.
     pub access_ttl: Duration,
+    /// How long a signing key signs until the next takes over; zero for never.
+    pub rotate_every: Duration,
     /// How long a session lives, however often it is refreshed.
     pub refresh_ttl: Duration,
     /// How long a session lives without being refreshed, within `refresh_ttl`.
@@ -215,6 +221,10 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Directives of a `tracing_subscriber::EnvFilter`, known to be valid.
     pub log_level: String,
+    /// Where traces are sent to, by OTLP over gRPC, if they are; without user and password.
+    pub otlp_endpoint: Option<String>,
+    /// Which part of the traces that begin here is kept, from 0 to 1.
+    pub trace_ratio: f64,
 }
 
 /// Whether people may register.
@@ -257,6 +267,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// Longer than a key is published before it signs, and after: with the longest access tokens and `validation.max_staleness`, 24
+/// hours and a minute.
+const MIN_ROTATE_EVERY: Duration = Duration::from_hours(48);
+
 const BOOL: &[(&str, bool)] = &[("true", true), ("false", false)];
 const TOKEN_FORMAT: &[(&str, TokenFormat)] = &[("paseto", TokenFormat::Paseto), ("jwt", TokenFormat::Jwt)];
 const REGISTRATION: &[(&str, Registration)] =
@@ -266,6 +280,12 @@ const MAIL_TRANSPORT: &[(&str, MailTransport)] =
 const PROVIDER_KIND: &[(&str, ProviderKind)] =
     &[("github", ProviderKind::Github), ("linkedin", ProviderKind::Linkedin), ("oidc", ProviderKind::Oidc)];
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// Whether only one of two listeners would get its port. Of port 0 each gets one of its own.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || everywhere)
+}
 
 impl Config {
     /// Reads the configuration, and with it what each key is set to and by whom.
@@ -279,6 +299,7 @@ impl Config {
             server: Server {
                 listen: r.get("server.listen", parse::address),
                 internal_listen: r.optional("server.internal_listen", parse::address),
+                metrics_listen: r.get("server.metrics_listen", parse::off_or(parse::address)),
                 public_url: r.get("server.public_url", parse::base_url),
                 cors_origins: r.list("server.cors_origins", parse::origin),
                 trusted_proxies: r.list("server.trusted_proxies", parse::network),
@@ -292,11 +313,15 @@ impl Config {
                 max_connections: r.get("database.max_connections", parse::number(2..=1000)),
                 migrate_on_start: r.get("database.migrate_on_start", parse::one_of(BOOL)),
             },
-            secrets: Secrets { master_key: r.optional("secrets.master_key", parse::master_key) },
+            secrets: Secrets {
+                master_key: r.optional("secrets.master_key", parse::master_key),
+                previous_master_keys: r.list("secrets.previous_master_keys", parse::master_key),
+            },
             tokens: Tokens {
                 format: r.get("tokens.format", parse::one_of(TOKEN_FORMAT)),
                 audience: r.get("tokens.audience", parse::name),
                 access_ttl: r.get("tokens.access_ttl", parse::duration("1s", "24h")),
+                rotate_every: r.get("tokens.rotate_every", parse::duration("0s", "3650d")),
                 refresh_ttl: r.get("tokens.refresh_ttl", parse::duration("1s", "365d")),
                 refresh_idle: r.get("tokens.refresh_idle", parse::duration("1s", "365d")),
                 refresh_reuse_grace: r.get("tokens.refresh_reuse_grace", parse::duration("0s", "5m")),
@@ -341,6 +366,8 @@ impl Config {
             telemetry: Telemetry {
                 log_format: r.get("telemetry.log_format", parse::one_of(LOG_FORMAT)),
                 log_level: r.get("telemetry.log_level", parse::log_filter),
+                otlp_endpoint: r.optional("telemetry.otlp_endpoint", parse::collector),
+                trace_ratio: r.get("telemetry.trace_ratio", parse::ratio),
             },
         };
         config.check_together(r);
@@ -361,18 +388,34 @@ impl Config {
             self.secrets.master_key.is_some() || !postgres,
             "required with PostgreSQL: make one with `openssl rand -base64 32`",
         );
+        let (now, before) = (&self.secrets.master_key, &self.secrets.previous_master_keys);
+        r.check(
+            &["secrets.previous_master_keys", "secrets.master_key"],
+            now.as_ref()
+                .is_none_or(|now| before.iter().all(|key| key.expose_secret() != now.expose_secret())),
+            "holds secrets.master_key itself",
+        );
+        let every = self.tokens.rotate_every;
+        r.check(
+            &["tokens.rotate_every"],
+            every.is_zero() || every >= MIN_ROTATE_EVERY,
+            "is shorter than two days, for which the key before stays published: 0s turns it off",
+        );
         let (mail, throttle) = (&self.mail, &self.throttle);
         let (listen, internal) = (self.server.listen, self.server.internal_listen);
-        let overlap = internal.is_some_and(|internal| {
-            let everywhere = internal.ip().is_unspecified() || listen.ip().is_unspecified();
-            internal.port() == listen.port()
-                && listen.port() != 0
-                && (internal.ip() == listen.ip() || everywhere)
-        });
         r.check(
             &["server.internal_listen", "server.listen"],
-            !overlap,
+            !internal.is_some_and(|internal| overlap(internal, listen)),
             "must have another port than server.listen: what it serves is taken off that one",
+        );
+        let metrics = self.server.metrics_listen;
+        let taken = metrics.is_some_and(|metrics| {
+            overlap(metrics, listen) || internal.is_some_and(|internal| overlap(metrics, internal))
+        });
+        r.check(
+            &["server.metrics_listen", "server.listen", "server.internal_listen"],
+            !taken,
+            "must have another port than server.listen and server.internal_listen: off switches it off",
         );
         let laptop = listen.ip().is_loopback() && internal.is_none_or(|internal| internal.ip().is_loopback());
         r.check(

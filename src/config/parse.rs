@@ -32,6 +32,25 @@ pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| "is not an address like 127.0.0.1:50051".to_owned())
 }
 
+/// The value, or nothing where `off` stands for it.
+pub(super) fn off_or<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {
+    move |text| match text {
+        "off" => Ok(None),
+        text => parse(text).map(Some).map_err(|problem| format!("{problem}, or off")),
+    }
+}
+
+/// Where an OpenTelemetry collector listens. Without a user and a password: `countersign config` shows it.
+pub(super) fn collector(text: &str) -> Parsed<String> {
+    base_url(text).map_err(|_| "is not a URL like http://localhost:4317".to_owned())
+}
+
+/// A part of a whole.
+pub(super) fn ratio(text: &str) -> Parsed<f64> {
+    let within = |ratio: &f64| (0.0..=1.0).contains(ratio);
+    text.parse().ok().filter(within).ok_or_else(|| "is not a number from 0 to 1".to_owned())
+}
+
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let single = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse()

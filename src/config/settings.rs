@@ -49,8 +49,8 @@ fn pair(setting: &Setting) -> (String, String) {
     let form = keys::find(&setting.key).map_or(Form::Text, |key| key.form);
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let value = match form {
-        Form::Integer | Form::Bool => setting.value.clone(),
-        Form::List => {
+        Form::Integer | Form::Ratio | Form::Bool => setting.value.clone(),
+        Form::List | Form::SecretList => {
             let items: Vec<String> =
                 setting.value.split(',').filter(|item| !item.is_empty()).map(quoted).collect();
             format!("[{}]", items.join(", "))
@@ -76,7 +76,7 @@ pub(super) fn quote(form: Form, value: &str) -> String {
 /// A value as a setting shows it.
 pub(super) fn show(form: Form, value: &str) -> String {
     match form {
-        Form::Secret => MASK.to_owned(),
+        Form::Secret | Form::SecretList => MASK.to_owned(),
         Form::Url => mask_url(value),
         _ => value.to_owned(),
     }

@@ -174,7 +174,8 @@ fn assign(entries: Vec<Entry>, directory: &Path, faults: &mut Vec<Fault>) -> BTr
         let (key, form, items) = if let Some(key) = keys::find(&name) {
             (name, key.form, items(key.form, raw))
         } else if let Some((name, key)) = secret_file() {
-            let content = items(Form::Text, raw).and_then(|path| read_secret(&directory.join(path.concat())));
+            let content =
+                items(Form::Text, raw).and_then(|path| read_secret(key.form, &directory.join(path.concat())));
             (name.to_owned(), key.form, content)
         } else {
             let problem = unknown(&name);
@@ -209,25 +210,33 @@ fn unknown(name: &str) -> String {
 }
 
 /// The path is not named in the problem: whoever mixes the two forms up has written the secret there.
-fn read_secret(path: &Path) -> Result<Vec<String>, String> {
+fn read_secret(form: Form, path: &Path) -> Result<Vec<String>, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?;
-    Ok(vec![text.trim().to_owned()])
+    let text = text.trim();
+    Ok(match form {
+        Form::SecretList => split(form, text.split_whitespace().collect::<Vec<_>>().join(",")),
+        _ => vec![text.to_owned()],
+    })
 }
 
 /// The items of a value, or what it should have been.
 fn items(form: Form, raw: Raw) -> Result<Vec<String>, String> {
-    use toml::Value::{Array, Boolean, Integer, String};
+    use toml::Value::{Array, Boolean, Float, Integer, String};
     let value = match raw {
         Raw::Text(text) => return Ok(split(form, text)),
         Raw::Toml(value) => value,
     };
     let problem = match (form, value) {
-        (Form::Text | Form::Secret | Form::Url | Form::Duration | Form::Integer, String(text)) => {
+        (
+            Form::Text | Form::Secret | Form::Url | Form::Duration | Form::Integer | Form::Ratio,
+            String(text),
+        ) => {
             return Ok(vec![text]);
         }
-        (Form::Integer, Integer(number)) => return Ok(vec![number.to_string()]),
+        (Form::Ratio, Float(number)) => return Ok(vec![number.to_string()]),
+        (Form::Integer | Form::Ratio, Integer(number)) => return Ok(vec![number.to_string()]),
         (Form::Bool, Boolean(flag)) => return Ok(vec![flag.to_string()]),
-        (Form::List, Array(values)) => {
+        (Form::List | Form::SecretList, Array(values)) => {
             let text = |value| if let String(text) = value { Some(text) } else { None };
             match values.into_iter().map(text).collect() {
                 Some(items) => return Ok(items),
@@ -244,7 +253,9 @@ fn expected(form: Form) -> &'static str {
         Form::Text | Form::Secret | Form::Url => "a string",
         Form::Duration => "a duration in quotes, like \"15m\"",
         Form::Integer => "a whole number",
+        Form::Ratio => "a number",
         Form::Bool => "true or false, without quotes",
+        Form::SecretList => "a list of strings",
         Form::List => "a list of strings, like [\"one\", \"two\"]",
     }
 }
@@ -257,8 +268,8 @@ fn article(noun: &str) -> String {
 /// Lists are separated by commas where there is only text.
 fn split(form: Form, text: String) -> Vec<String> {
     match form {
-        Form::List if text.trim().is_empty() => Vec::new(),
-        Form::List => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        Form::List | Form::SecretList if text.trim().is_empty() => Vec::new(),
+        Form::List | Form::SecretList => text.split(',').map(|item| item.trim().to_owned()).collect(),
         _ => vec![text],
     }
 }

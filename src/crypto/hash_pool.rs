@@ -8,6 +8,8 @@
 //! waited in vain; and a job that has become too late all the same is dropped unbegun, so that no time goes into
 //! results that nobody waits for, least of all when there is too little of it.
 
+mod priority;
+
 use std::{
     collections::VecDeque,
     io,
@@ -19,6 +21,23 @@ use std::{
 
 use argon2::{Block, password_hash::phc::Output};
 use tokio::sync::oneshot;
+
+use crate::telemetry::tally::{Durations, Histogram};
+
+/// What durations of hashes are told apart by, in nanoseconds: from a tenth of what a hash takes to what a call may.
+const BOUNDS: &[u64] = &[
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
 
 /// A thread's memory: kept between jobs, because allocating it anew for each makes the heap grow by far more than it
 /// ever uses at once.
@@ -45,6 +64,19 @@ pub(super) enum PoolError {
     Failed,
 }
 
+/// How the pool is doing.
+#[derive(Debug, Clone)]
+pub struct HashStats {
+    /// Jobs that wait for a thread.
+    pub waiting: usize,
+    /// Jobs that run.
+    pub running: usize,
+    /// Jobs that were refused, when they came or when they had become too late.
+    pub refused: u64,
+    /// How long those that were done have taken, without their waiting.
+    pub durations: Durations,
+}
+
 /// A fixed number of threads, which end when the pool is dropped.
 pub(super) struct HashPool(Arc<Shared>);
 
@@ -54,6 +86,7 @@ struct Shared {
     max_queue: usize,
     state: Mutex<State>,
     wake: Condvar,
+    durations: Histogram,
 }
 
 #[derive(Default)]
@@ -62,6 +95,7 @@ struct State {
     running: usize,
     /// A running average of how long one job takes; zero until one was done.
     job_time: Duration,
+    refused: u64,
     closed: bool,
 }
 
@@ -92,7 +126,13 @@ impl HashPool {
     /// Starts `threads` threads (at least one). `max_queue` is how many jobs may wait beside those that run.
     pub(super) fn start(threads: usize, max_queue: usize) -> io::Result<Self> {
         let threads = threads.max(1);
-        let shared = Shared { threads, max_queue, state: Mutex::default(), wake: Condvar::new() };
+        let shared = Shared {
+            threads,
+            max_queue,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            durations: Histogram::new(BOUNDS),
+        };
         let pool = Self(Arc::new(shared));
         for n in 0..threads {
             let shared = Arc::clone(&pool.0);
@@ -113,6 +153,15 @@ impl HashPool {
         // Without an answer the job panicked, or was not begun.
         answer.await.unwrap_or(Err(PoolError::Failed))
     }
+
+    /// How it is doing now.
+    pub(super) fn stats(&self) -> HashStats {
+        let (waiting, running, refused) = {
+            let state = self.0.lock();
+            (state.queue.len(), state.running, state.refused)
+        };
+        HashStats { waiting, running, refused, durations: self.0.durations.read() }
+    }
 }
 
 impl Drop for HashPool {
@@ -130,7 +179,7 @@ impl Shared {
             state.queue.retain(|job| !job.is_abandoned());
         }
         if !self.admits(&state, &job) {
-            return Err(self.full(&state));
+            return Err(self.full(&mut state));
         }
         if state.jobs() < self.threads {
             // It is begun at once whatever the average says: what one slow job has spoilt, others must be able to mend.
@@ -155,7 +204,8 @@ impl Shared {
         state.job_time.saturating_mul(of(jobs)) / of(self.threads)
     }
 
-    fn full(&self, state: &State) -> PoolError {
+    fn full(&self, state: &mut State) -> PoolError {
+        state.refused += 1;
         let time = self.time_for(state, state.jobs());
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         PoolError::Full { retry_after: Duration::from_secs(seconds.max(1)) }
@@ -163,7 +213,7 @@ impl Shared {
 
     /// What a thread does all its life.
     fn run_jobs(&self) {
-        give_way();
+        priority::give_way();
         let mut memory = Memory::new();
         while let Some(Job { work, reply, .. }) = self.next() {
             let started = Instant::now();
@@ -184,7 +234,7 @@ impl Shared {
             match state.queue.pop_front() {
                 Some(job) if job.is_abandoned() => drop(job),
                 Some(job) if job.is_late(state.job_time) => {
-                    let _ = job.reply.send(Err(self.full(&state)));
+                    let _ = job.reply.send(Err(self.full(&mut state)));
                 }
                 Some(job) => {
                     state.running += 1;
@@ -197,6 +247,7 @@ impl Shared {
     }
 
     fn finished(&self, took: Duration) {
+        self.durations.record(took);
         let mut state = self.lock();
         state.running -= 1;
         state.job_time = if state.job_time.is_zero() { took } else { (state.job_time * 7 + took) / 8 };
@@ -213,22 +264,6 @@ impl State {
         self.running + self.queue.len()
     }
 }
-
-/// Makes the calling thread give way to those that answer calls, by ten steps of niceness: where both want a core, it gets a
-/// tenth of it (weights of 110 and 1024, sched(7)). So a validation does not wait for a hash, and yet sign-ins never
-/// stand still, as they might at 19, beside whatever else the machine does. The steps go from where the process
-/// stands: an operator may have set that.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    // On Linux this is of the calling thread, not of the process: setpriority(2).
-    if let Err(error) = rustix::process::nice(10) {
-        tracing::debug!(%error, "password hashing keeps the priority of everything else");
-    }
-}
-
-/// Elsewhere niceness is the whole process's.
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::{CryptoError, MasterKey};
 use crate::types::Time;
 
 /// One key pair.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SigningKey {
     /// PASERK `k4.pid.…`: the id of the public half.
     pub kid: Arc<str>,
@@ -25,6 +25,45 @@ pub struct SigningKey {
     pub not_before_time: Time,
     /// When the last token signed by it has expired.
     pub not_after_time: Option<Time>,
+}
+
+/// Where a key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, so that whoever verifies tokens knows it; it does not sign yet.
+    Next,
+    /// The one that signs.
+    Signing,
+    /// It signs no more, but tokens that it has signed may be valid.
+    Retiring,
+    /// Its tokens have expired, or are refused; it is about to be removed.
+    Ended,
+}
+
+impl KeyState {
+    /// Of keys, oldest first, that begin to sign at the first time and end at the second. The newest that has begun and not
+    /// ended signs.
+    pub fn of_all(keys: &[(Time, Option<Time>)], now: Time) -> Vec<Self> {
+        let ended = |end: Option<Time>| end.is_some_and(|end| end <= now);
+        let signer = keys.iter().rposition(|(begin, end)| *begin <= now && !ended(*end));
+        let state = |(at, (begin, end)): (usize, &(Time, Option<Time>))| match () {
+            () if ended(*end) => Self::Ended,
+            () if now < *begin => Self::Next,
+            () if signer == Some(at) => Self::Signing,
+            () => Self::Retiring,
+        };
+        keys.iter().enumerate().map(state).collect()
+    }
+
+    /// As people, scripts and metrics see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Signing => "signing",
+            Self::Retiring => "retiring",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 impl SigningKey {
@@ -73,7 +112,8 @@ impl SigningKey {
     }
 }
 
-fn purpose(kid: &str) -> String {
+/// What the secret half of a key is sealed for.
+pub fn purpose(kid: &str) -> String {
     format!("signing-key:{kid}")
 }
 
@@ -101,6 +141,16 @@ impl KeyRing {
     /// The key with this id, if tokens signed by it are still accepted.
     pub fn verifier(&self, kid: &str, now: Time) -> Option<&SigningKey> {
         self.0.iter().find(|key| *key.kid == *kid && key.verifies_at(now))
+    }
+
+    /// The key with this id, whatever has become of it.
+    pub fn find(&self, kid: &str) -> Option<&SigningKey> {
+        self.0.iter().find(|key| *key.kid == *kid)
+    }
+
+    /// The newest key: the one that signs, or that will.
+    pub fn newest(&self) -> Option<&SigningKey> {
+        self.0.last()
     }
 
     /// The keys whose tokens are accepted, or will be.
@@ -146,6 +196,11 @@ mod tests {
         assert!(ring.verifier(&ids[0], now + second).is_some());
         assert!(ring.verifier(&ids[0], now + second * 2).is_none());
         assert_eq!(ring.published(now).count(), 2);
+        let keys = [(now - second, Some(now + second * 2)), (now + second, None)];
+        let states = |now| KeyState::of_all(&keys, now);
+        assert_eq!(states(now), [KeyState::Signing, KeyState::Next]);
+        assert_eq!(states(now + second), [KeyState::Retiring, KeyState::Signing]);
+        assert_eq!(states(now + second * 2), [KeyState::Ended, KeyState::Signing]);
         assert!(ring.verifier("k4.pid.unknown", now).is_none());
     }
 }

@@ -12,7 +12,7 @@ pub mod password;
 pub mod seal;
 pub mod tokens;
 
-pub use keyring::{KeyRing, SigningKey};
+pub use keyring::{KeyRing, KeyState, SigningKey};
 pub use seal::MasterKey;
 
 use sha2::Digest as _;

@@ -25,7 +25,7 @@ use argon2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-pub use super::hash_pool::Caller;
+pub use super::hash_pool::{Caller, HashStats};
 pub use stored::check_foreign;
 
 use stored::{Scheme, Stored};
@@ -159,6 +159,11 @@ impl PasswordHasher {
             }
             Some(_) | None => Verdict::NoMatch,
         })
+    }
+
+    /// How the threads are doing.
+    pub fn stats(&self) -> HashStats {
+        self.0.pool.stats()
     }
 
     /// How often a password was hashed in vain, for want of a stored hash.

@@ -48,6 +48,7 @@ impl Domain {
     }
 
     /// A user, by access token: an API key cannot change credentials (S35).
+    #[tracing::instrument(skip_all)]
     pub async fn authenticate_user(&self, credential: Option<&str>, client: Client) -> Result<SignedIn> {
         match self.authenticate(credential).await? {
             Principal::User { user_id, session_id, .. } => {

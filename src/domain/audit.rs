@@ -8,7 +8,7 @@ use crate::{
         events::{self, Event},
     },
     types::{
-        EventId, KeyId, SessionId, UserId,
+        EventId, KeyId, SessionId, Time, UserId,
         event::{Action, Outcome},
     },
 };
@@ -72,6 +72,11 @@ impl Deed {
     /// Writes the row, and the log line once the transaction has committed.
     pub(super) async fn record(self, tx: &mut Tx, client: &Client) -> Result<()> {
         let now = tx.now().await?;
+        self.record_at(tx, client, now).await
+    }
+
+    /// The same, by a time that the transaction has asked for already.
+    pub(super) async fn record_at(self, tx: &mut Tx, client: &Client, now: Time) -> Result<()> {
         let Self { action, outcome, user_id, session_id, key_id, actor_user_id, actor_key_id } = self;
         let event = Event {
             id: EventId::generate(now),
@@ -126,6 +131,7 @@ impl SignedIn {
 
 impl Domain {
     /// A page of the user's events, newest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_events(
         &self,
         user_id: UserId,

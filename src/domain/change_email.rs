@@ -20,6 +20,7 @@ use crate::{
 impl Domain {
     /// Mails a link to the new address and a notice to the old. Takes the password where the account has one. Too many mails
     /// to the new address, and none is sent, which voids nothing (S13).
+    #[tracing::instrument(skip_all)]
     pub async fn request_email_change(
         &self,
         caller: &SignedIn,
@@ -65,6 +66,7 @@ impl Domain {
     }
 
     /// Gives the account its new address, which the mailed token proves. What was mailed to the old one is void (S39).
+    #[tracing::instrument(skip_all)]
     pub async fn confirm_email_change(&self, token: &str, client: &Client) -> Result<User> {
         let changed = self.store.tx(async |tx| {
             let (before, token) = self.take_token(tx, Purpose::ChangeEmail, token).await?;

@@ -13,6 +13,7 @@ use crate::{
 impl Domain {
     /// Sets a new password, which takes the current one (S7), ends every other session (S21), voids what was mailed before
     /// (S39) and tells the owner (S42).
+    #[tracing::instrument(skip_all)]
     pub async fn change_password(&self, caller: &SignedIn, current: Password, new: Password) -> Result<()> {
         let user = self.get_user(caller.user_id).await?;
         let min_length = self.settings.min_password_length;

@@ -8,6 +8,7 @@ use crate::{
 
 impl Domain {
     /// Deletes the account with its sessions and keys. Takes the password where the account has one.
+    #[tracing::instrument(skip_all)]
     pub async fn delete_own_account(&self, caller: &SignedIn, password: Option<Password>) -> Result<()> {
         let verified = self.confirm_caller(caller, password, Action::DeleteAccount).await?;
         let deleted = self.store.tx(async |tx| {

@@ -9,6 +9,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::{Domain, Error, Result, keyring};
 use crate::{
@@ -208,11 +209,11 @@ impl Domain {
 
         self.read_users(feed, *in_doubt).await?;
         if *keys_changed || *restarted {
-            match keyring::read(feed.conn(), &self.master_key).await {
+            let known = |kid: &str| self.keys().find(kid).cloned();
+            let read = keyring::read_again(feed.conn(), &self.master_key, known).await;
+            match read {
                 Ok(ring) => self.set_keys(ring),
-                Err(keyring::LoadError::Store(error @ store::Error::Unavailable(_))) => {
-                    return Err(error.into());
-                }
+                Err(error @ store::Error::Unavailable(_)) => return Err(error.into()),
                 // Not a reason to know nothing else: the keys stay as they were.
                 Err(error) => {
                     tracing::error!(cause = ?error, "the signing keys have changed and cannot be read");
@@ -300,6 +301,11 @@ impl Domain {
         self.revocations.age() <= self.settings.max_staleness
     }
 
+    /// Whether the database is known not to answer.
+    pub(super) fn is_away(&self) -> bool {
+        self.looking.heard.borrow().away
+    }
+
     /// Reads from the database for a validation, unless that is known to be away, or is found to be meanwhile: an answer in vain is
     /// not waited for. In a task of its own, so that a caller who leaves does not cost a connection, which everybody could make
     /// happen.
@@ -313,7 +319,7 @@ impl Domain {
         if is_away(&heard.borrow_and_update()) {
             return Err(unavailable("it is away"));
         }
-        let read = tokio::spawn(read);
+        let read = tokio::spawn(read.in_current_span());
         tokio::select! {
             biased;
             gone = heard.wait_for(is_away) => {

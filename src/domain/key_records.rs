@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::Semaphore;
 
-use super::{Domain, Result, revocations::Revocations, usage::LastUse};
+use super::{
+    Domain, Result,
+    revocations::Revocations,
+    stats::{CacheStats, CacheTally},
+    usage::LastUse,
+};
 use crate::{
     store::{
         self, Store,
@@ -53,6 +58,7 @@ pub(super) struct KeyRecords {
     unknown: Cache<Digest, Time>,
     /// Anybody can make up well-formed keys: they must not crowd the database (S36).
     lookups: Arc<Semaphore>,
+    requests: CacheTally,
 }
 
 impl KeyRecords {
@@ -61,7 +67,12 @@ impl KeyRecords {
             known: Cache::new(max_known),
             unknown: Cache::new(MAX_UNKNOWN),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            requests: CacheTally::default(),
         }
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        self.requests.read(self.known.len())
     }
 
     /// Whether this is known to be no key's.
@@ -76,8 +87,10 @@ impl Domain {
         if let Some(record) = self.key_records.known.get(&digest)
             && record.holds(&self.revocations)
         {
+            self.key_records.requests.hit();
             return Ok(Some(record));
         }
+        self.key_records.requests.miss();
         loop {
             let Some(record) = self.look_up(digest).await? else { return Ok(None) };
             // It may have taken long, and what came meanwhile may be about this key.

@@ -55,7 +55,10 @@ pub enum LoadError {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The keys were sealed under another master key.
-    #[error("does not open signing key {0}, which was sealed under another master key")]
+    #[error(
+        "does not open signing key {0}, which was sealed under another master key: name that one in \
+         secrets.previous_master_keys"
+    )]
     WrongMasterKey(String),
     /// No key could be made.
     #[error(transparent)]
@@ -76,23 +79,56 @@ pub(super) async fn load(store: &Store, master: &MasterKey) -> Result<KeyRing, L
 }
 
 /// Reads all keys.
-pub(super) async fn read(conn: &mut Conn, master: &MasterKey) -> Result<KeyRing, LoadError> {
+async fn read(conn: &mut Conn, master: &MasterKey) -> Result<KeyRing, LoadError> {
     let rows = signing_keys::list(conn).await?;
-    let open = |row: signing_keys::SigningKey| {
-        SigningKey::open(master, &row.kid, &row.secret_sealed, row.not_before_time, row.not_after_time)
-            .ok_or(LoadError::WrongMasterKey(row.kid))
-    };
+    let open = |row: signing_keys::SigningKey| opened(master, &row).ok_or(LoadError::WrongMasterKey(row.kid));
     Ok(KeyRing::new(rows.into_iter().map(open).collect::<Result<_, _>>()?))
 }
 
+/// Reads all keys again. One that does not open is taken from `known`, or left out: it must not keep one that was retired
+/// in force (S30).
+pub(super) async fn read_again(
+    conn: &mut Conn,
+    master: &MasterKey,
+    known: impl Fn(&str) -> Option<SigningKey>,
+) -> Result<KeyRing, store::Error> {
+    let rows = signing_keys::list(conn).await?;
+    let open = |row: signing_keys::SigningKey| {
+        let mut key = opened(master, &row).or_else(|| {
+            let error = LoadError::WrongMasterKey(row.kid.clone());
+            tracing::error!("secrets.master_key: {error}");
+            known(&row.kid)
+        })?;
+        (key.not_before_time, key.not_after_time) = (row.not_before_time, row.not_after_time);
+        Some(key)
+    };
+    Ok(KeyRing::new(rows.into_iter().filter_map(open).collect()))
+}
+
+fn opened(master: &MasterKey, row: &signing_keys::SigningKey) -> Option<SigningKey> {
+    SigningKey::open(master, &row.kid, &row.secret_sealed, row.not_before_time, row.not_after_time)
+}
+
 async fn make_first(tx: &mut Tx, master: &MasterKey) -> Result<(), LoadError> {
-    let key = SigningKey::generate(tx.now().await?)?;
-    let row = signing_keys::SigningKey {
-        generation: 1,
+    let now = tx.now().await?;
+    let row = new_row(master, 1, now, now)?;
+    Ok(signing_keys::insert(tx, &row).await?)
+}
+
+/// A new key that signs from `not_before_time` on.
+pub(super) fn new_row(
+    master: &MasterKey,
+    generation: i32,
+    now: Time,
+    not_before_time: Time,
+) -> Result<signing_keys::SigningKey, CryptoError> {
+    let key = SigningKey::generate(not_before_time)?;
+    Ok(signing_keys::SigningKey {
+        generation,
         secret_sealed: key.seal(master)?,
-        not_before_time: key.not_before_time,
+        not_before_time,
         not_after_time: None,
         kid: key.kid.to_string(),
-    };
-    Ok(signing_keys::insert(tx, &row).await?)
+        create_time: Some(now),
+    })
 }

@@ -9,6 +9,7 @@ use crate::{
 impl Domain {
     /// Signs a person in. Unknown, password-less and disabled accounts answer alike to a wrong password, and in the same
     /// time (S14, S15); only the right one is told what else stands in the way.
+    #[tracing::instrument(skip_all)]
     pub async fn login(&self, email: &Email, password: Password, client: &Client) -> Result<Issued> {
         let failed = Deed::failed(Action::SignIn);
         let address = self.settings.throttle.of_address(client);

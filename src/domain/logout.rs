@@ -10,6 +10,7 @@ use crate::{
 impl Domain {
     /// Ends the caller's session and that of the refresh token, whichever are given. By refresh token a credential that is
     /// dead, or none, is no reason to refuse.
+    #[tracing::instrument(skip_all)]
     pub async fn logout(
         &self,
         caller: Result<SignedIn>,

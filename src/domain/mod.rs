@@ -30,7 +30,10 @@ mod refresh;
 mod register;
 mod reset_password;
 mod revocations;
+mod rewrap;
 pub mod sessions;
+pub mod signing_keys;
+pub mod stats;
 mod sweep;
 mod throttle;
 mod tokens;
@@ -56,6 +59,7 @@ pub use keyring::{LoadError, VerificationKey};
 pub use one_time_tokens::Links;
 pub use register::{NewAccount, Registered};
 pub use revocations::News;
+pub use rewrap::SealedValues;
 pub use tokens::{Issued, MAX_ACCESS_TTL};
 pub use watch::Resume;
 
@@ -96,6 +100,7 @@ pub struct Domain {
     mailer: Option<Mailer>,
     providers: BTreeMap<String, Provider>,
     mail_due: Arc<Notify>,
+    mail_tally: Arc<stats::MailTally>,
 }
 
 /// What the operator decides.
@@ -107,6 +112,8 @@ pub struct Settings {
     pub token_format: TokenFormat,
     /// How long an access token lives.
     pub access_ttl: Duration,
+    /// How long a signing key signs until the next takes over; absent where that is left to the operator.
+    pub rotate_every: Option<Duration>,
     /// How long a session lives at most.
     pub refresh_ttl: Duration,
     /// How long it lives unused.
@@ -170,6 +177,7 @@ impl Domain {
             mailer,
             providers,
             mail_due: Arc::default(),
+            mail_tally: Arc::default(),
             settings,
         })
     }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{Domain, Error, Result, asked::Asked, throttle::CountedMail};
+use super::{Domain, Error, Result, asked::Asked, stats::MailOutcome, throttle::CountedMail};
 use crate::{
     crypto::MasterKey,
     mail::{Content, Letter},
@@ -148,6 +148,11 @@ impl Domain {
             Err(panic) => Sent::Not(panic.to_string()),
         };
         let (mail_id, kind, attempts) = (mail.id, mail.kind.as_str(), mail.attempts);
+        match &sent {
+            Sent::Accepted => self.mail_tally.count(kind, MailOutcome::Sent),
+            Sent::Unwanted => {}
+            Sent::Not(_) => self.mail_tally.count(kind, MailOutcome::Failed),
+        }
         if let Sent::Not(cause) = &sent {
             tracing::warn!(%mail_id, kind, attempts, cause, "mail not sent");
         }
@@ -206,7 +211,11 @@ impl Domain {
                 mails::postpone(tx, mail, (now + retry_delay(mail.attempts)).min(last)).await?;
             } else if mails::bury(tx, mail, now).await? {
                 let (mail_id, kind, attempts) = (mail.id, mail.kind.clone(), mail.attempts);
-                tx.after_commit(move || tracing::error!(%mail_id, kind, attempts, "mail given up"));
+                let tally = Arc::clone(&self.mail_tally);
+                tx.after_commit(move || {
+                    tally.count(&kind, MailOutcome::Dead);
+                    tracing::error!(%mail_id, kind, attempts, "mail given up");
+                });
             }
             Ok(())
         });
@@ -220,7 +229,7 @@ fn retry_delay(attempts: i32) -> Duration {
     FIRST_RETRY.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
 }
 
-fn purpose(id: MailId) -> String {
+pub(super) fn purpose(id: MailId) -> String {
     format!("mail:{id}")
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{
     Client, Domain, Error, Result, access::SignedIn, audit::Deed, rate_window::RateWindow, throttle,
@@ -67,7 +68,7 @@ impl Domain {
         let presence = Arc::new(());
         let caller = Caller { deadline: client.deadline, presence: Some(Arc::downgrade(&presence)) };
         // A task of its own goes on when the caller's call is cancelled.
-        let verified = tokio::spawn(attempt.run(caller)).await;
+        let verified = tokio::spawn(attempt.run(caller).in_current_span()).await;
         verified.map_err(|panic| Error::Internal(Box::new(panic)))?
     }
 
@@ -132,10 +133,14 @@ struct Attempt {
 impl Attempt {
     async fn run(self, caller: Caller) -> Result<Verified> {
         let mut conn = self.store.conn().await?;
-        let now = conn.now().await?;
         let failures = password_failures::find(&mut conn, self.account).await?;
+        // Most have none, and the time is a question of its own.
+        let account_wait = match failures {
+            Some(failures) => self.throttle.wait(failures, conn.now().await?),
+            None => None,
+        };
         let address_wait = match self.address {
-            Some(window) => window.wait(&mut conn, now).await?,
+            Some(window) => window.wait(&mut conn).await?,
             None => None,
         };
         let login = users::find_login(&mut conn, &self.email).await?;
@@ -143,7 +148,6 @@ impl Attempt {
         drop(conn);
 
         let user_id = login.as_ref().map(|login| login.id);
-        let account_wait = failures.and_then(|failures| self.throttle.wait(failures, now));
         if let Some(retry_after) = account_wait.max(address_wait) {
             self.deed.to(user_id).log(&self.client);
             return Err(Error::TooManyAttempts { retry_after });

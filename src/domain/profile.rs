@@ -8,11 +8,13 @@ use crate::{
 
 impl Domain {
     /// The account.
+    #[tracing::instrument(skip_all)]
     pub async fn get_user(&self, id: UserId) -> Result<User> {
         users::find(&mut self.store.conn().await?, id).await?.ok_or(Error::CredentialRevoked)
     }
 
     /// Changes the display name.
+    #[tracing::instrument(skip_all)]
     pub async fn rename_user(&self, caller: &SignedIn, name: &DisplayName) -> Result<User> {
         let renamed = self.store.tx(async |tx| {
             let now = tx.now().await?;

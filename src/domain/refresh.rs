@@ -22,6 +22,7 @@ impl Domain {
     /// Exchanges a refresh token. A repeat within the grace, while the successor is unused, is answered with that same
     /// successor, so that two tabs or a lost answer sign nobody out; any other repeat ends the session, because one of
     /// the two who hold the token is a thief (RFC 9700, 4.14.2).
+    #[tracing::instrument(skip_all)]
     pub async fn refresh(&self, token: &str, client: &Client) -> Result<Issued> {
         let digest = opaque::refresh_token_digest(token).ok_or(Error::RefreshTokenInvalid)?;
         // That a reuse ends the session has to be committed, so within the transaction it is no error.
@@ -91,6 +92,6 @@ impl Domain {
     }
 }
 
-fn purpose(digest: Digest) -> String {
+pub(super) fn purpose(digest: Digest) -> String {
     format!("refresh-token-successor:{digest:x}")
 }

@@ -38,6 +38,7 @@ pub enum Registered {
 impl Domain {
     /// Registers a person, where registration is open, mails a link to prove the address with, and signs them in if that
     /// need not be proven first.
+    #[tracing::instrument(skip_all)]
     pub async fn register(&self, new: NewAccount, client: &Client) -> Result<Registered> {
         // Boxed, since it is large.
         let registering = Box::pin(async {
@@ -48,6 +49,7 @@ impl Domain {
     }
 
     /// Makes an account on the operator's behalf, whether or not registration is open.
+    #[tracing::instrument(skip_all)]
     pub async fn create_user(&self, new: NewAccount) -> Result<User> {
         let hash = self.hash_for(&new, None).await?;
         let made = self.store.tx(async |tx| {

@@ -19,12 +19,14 @@ use crate::{
 impl Domain {
     /// Asks for a link. The answer and its time do not tell whether the address has an account (S14, S15), and locking does
     /// not stand in its way (S11).
+    #[tracing::instrument(skip_all)]
     pub async fn forgot_password(&self, email: &Email, client: &Client) -> Result<()> {
         self.ask_for_mail(Wanted::ResetPassword, email.normalized(), client).await
     }
 
     /// Sets a new password by a mailed token, ends every session (S21) and signs nobody in (S41). Where it is the first proof
     /// that the address is the owner's, all that was made before goes: whoever made it may have been somebody else.
+    #[tracing::instrument(skip_all)]
     pub async fn reset_password(&self, token: &str, new: Password, client: &Client) -> Result<()> {
         let user = self.peek_token(Purpose::ResetPassword, token).await;
         let user = note_refusal(user, Action::ResetPassword, client)?;

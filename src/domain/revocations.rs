@@ -133,6 +133,16 @@ impl Revocations {
         }
     }
 
+    /// Ended sessions that are held.
+    pub(super) fn ended_sessions(&self) -> usize {
+        self.read().sessions.len()
+    }
+
+    /// Who [watches](Self::watch).
+    pub(super) fn watchers(&self) -> usize {
+        self.news.receiver_count()
+    }
+
     /// What was acknowledged until then is known.
     pub(super) fn as_of(&self) -> Time {
         Time::from_micros(self.as_of.load(Ordering::Acquire))

@@ -12,6 +12,7 @@ use crate::{
 
 impl Domain {
     /// A page of the user's live sessions, newest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_sessions(
         &self,
         user_id: UserId,
@@ -23,6 +24,7 @@ impl Domain {
     }
 
     /// Ends one of the caller's sessions, and notes why.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_session(&self, caller: &SignedIn, id: SessionId, why: Action) -> Result<()> {
         let ended = self.store.tx(async |tx| {
             let now = tx.now().await?;
@@ -36,6 +38,7 @@ impl Domain {
     }
 
     /// Ends all of the caller's sessions, or all but the one of the call. Says how many lived.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_all_sessions(&self, caller: &SignedIn, keep_current: bool) -> Result<usize> {
         let keep = keep_current.then_some(caller.session_id);
         let ended = self.store.tx(async |tx| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Domain, Result};
 use crate::store::{
     changes, events, mails, oauth_flows, one_time_tokens, password_failures, rate_windows, sessions,
+    signing_keys,
 };
 
 /// Rows removed in one transaction: few, so that nobody waits for it for long.
@@ -26,6 +27,7 @@ enum Sweep {
     PasswordFailures,
     RateWindows,
     Events,
+    SigningKeys,
     Changes,
 }
 
@@ -42,6 +44,7 @@ impl Domain {
             S::PasswordFailures,
             S::RateWindows,
             S::Events,
+            S::SigningKeys,
             S::Changes,
         ] {
             loop {
@@ -74,6 +77,7 @@ impl Domain {
                 Sweep::PasswordFailures => password_failures::sweep(tx, off, now - COLD_KEPT, BATCH).await,
                 Sweep::RateWindows => rate_windows::sweep(tx, now, BATCH).await,
                 Sweep::Events => events::sweep(tx, now - EVENTS_KEPT, BATCH).await,
+                Sweep::SigningKeys => signing_keys::sweep(tx, now, BATCH).await,
                 Sweep::Changes => changes::sweep(tx, now, BATCH).await,
             }
         });

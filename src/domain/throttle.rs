@@ -117,8 +117,7 @@ impl Domain {
         let Some(window) = self.settings.throttle.of_address(client) else { return work.await };
         let _turn = self.address_turns.take(window.key).await;
         let mut conn = self.store.conn().await?;
-        let now = conn.now().await?;
-        if let Some(retry_after) = window.wait(&mut conn, now).await? {
+        if let Some(retry_after) = window.wait(&mut conn).await? {
             refused.log(client);
             return Err(Error::TooManyAttempts { retry_after });
         }

@@ -61,7 +61,7 @@ impl Domain {
             user_agent: client.user_agent().to_owned(),
         };
         sessions::insert(tx, &session).await?;
-        Deed::done(action).to(user.id).session(session.id).record(tx, client).await?;
+        Deed::done(action).to(user.id).session(session.id).record_at(tx, client, now).await?;
         let token = opaque::new_refresh_token();
         keep_refresh_token(tx, session.id, &token, None, now).await?;
         self.issue(user, &session, token, now)

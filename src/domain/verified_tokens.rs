@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use super::Domain;
+use super::{
+    Domain,
+    stats::{CacheStats, CacheTally},
+};
 use crate::{
     crypto::{
         sha256,
@@ -14,11 +17,18 @@ use crate::{
 };
 
 /// The tokens that this replica has seen, by their digest: of two spellings of one token each is verified by itself (S28).
-pub(super) struct VerifiedTokens(Cache<Digest, Arc<Verified>>);
+pub(super) struct VerifiedTokens {
+    known: Cache<Digest, Arc<Verified>>,
+    requests: CacheTally,
+}
 
 impl VerifiedTokens {
     pub(super) fn new(max: usize) -> Self {
-        Self(Cache::new(max))
+        Self { known: Cache::new(max), requests: CacheTally::default() }
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        self.requests.read(self.known.len())
     }
 }
 
@@ -29,13 +39,15 @@ impl Domain {
             return None;
         }
         let digest = sha256(token);
-        let known = self.verified_tokens.0.get(&digest);
-        if let Some(known) = known {
+        let VerifiedTokens { known: cache, requests } = &self.verified_tokens;
+        if let Some(known) = cache.get(&digest) {
+            requests.hit();
             // Its key may have been retired since (S26, S30).
             return self.keys().verifier(&known.kid, now).is_some().then_some(known);
         }
+        requests.miss();
         let verified = Arc::new(tokens::verify(&self.keys(), &self.settings.parties, token, now)?);
-        self.verified_tokens.0.insert(digest, Arc::clone(&verified));
+        cache.insert(digest, Arc::clone(&verified));
         Some(verified)
     }
 }

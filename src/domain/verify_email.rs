@@ -18,6 +18,7 @@ use crate::{
 
 impl Domain {
     /// Proves the address, by a mailed token.
+    #[tracing::instrument(skip_all)]
     pub async fn verify_email(&self, token: &str, client: &Client) -> Result<User> {
         let verified = self.store.tx(async |tx| {
             let (user, _token) = self.take_token(tx, Purpose::VerifyEmail, token).await?;
@@ -31,6 +32,7 @@ impl Domain {
     }
 
     /// Asks for another link. The answer and its time do not tell whether the address has an account (S14, S15).
+    #[tracing::instrument(skip_all)]
     pub async fn resend_verification(&self, email: &Email, client: &Client) -> Result<()> {
         self.ask_for_mail(Wanted::VerifyEmail, email.normalized(), client).await
     }

@@ -35,6 +35,17 @@ pub enum Content {
 }
 
 impl Content {
+    /// All that [`kind`](Self::kind) may be.
+    pub const KINDS: [&str; 7] = [
+        "verify_email",
+        "reset_password",
+        "confirm_email_change",
+        "email_change_requested",
+        "email_changed",
+        "password_changed",
+        "sign_in_method_changed",
+    ];
+
     /// The beginning of its templates' names.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -86,5 +97,26 @@ pub struct Change {
 impl fmt::Debug for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Letter { [REDACTED] }")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed() {
+        let link = || Link { link: String::new(), valid_for: String::new() };
+        let address = || NewAddress { new_email: String::new() };
+        let all = [
+            Content::VerifyEmail(link()),
+            Content::ResetPassword(link()),
+            Content::ConfirmEmailChange(link()),
+            Content::EmailChangeRequested(address()),
+            Content::EmailChanged(address()),
+            Content::PasswordChanged,
+            Content::SignInMethodChanged(Change { change: String::new() }),
+        ];
+        assert_eq!(all.map(|content| content.kind()), Content::KINDS);
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tracing::{Instrument, Span, info_span};
 
 use super::{
     Error, Result,
@@ -67,6 +68,7 @@ pub struct Store {
     pub(super) database: Database,
     /// One permit for each connection. The pool serves newcomers before those who wait; this queue is fair.
     pub(super) connections: Arc<Semaphore>,
+    pub(super) max_connections: u32,
     pub(super) clock: Clock,
 }
 
@@ -106,15 +108,20 @@ pub(super) enum Inner {
 /// against its dialect.
 macro_rules! run {
     ($conn:expr, $c:ident => $body:expr) => {{
+        use tracing::Instrument as _;
         let conn: &mut $crate::store::Conn = $conn;
         match &mut conn.inner {
             $crate::store::conn::Inner::Postgres(c) => {
                 let $c: &mut $crate::store::conn::PgConn = &mut *c;
-                $crate::store::conn::answer(&mut conn.waiting, async { $body }).await
+                $crate::store::conn::answer(&mut conn.waiting, async { $body })
+                    .instrument($crate::store::conn::query_span(module_path!()))
+                    .await
             }
             $crate::store::conn::Inner::Sqlite(c) => {
                 let $c: &mut $crate::store::conn::SqliteConn = &mut *c;
-                $crate::store::conn::answer(&mut conn.waiting, async { $body }).await
+                $crate::store::conn::answer(&mut conn.waiting, async { $body })
+                    .instrument($crate::store::conn::query_span(module_path!()))
+                    .await
             }
         }
     }};
@@ -138,6 +145,21 @@ macro_rules! sweep {
 }
 pub(super) use sweep;
 
+/// The span of a query of the module that has it: a table's. Only within a request's, so that what happens without one is no
+/// trace of its own; and never with a value (S57).
+pub(super) fn query_span(module: &'static str) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    let table = module.rsplit("::").next().unwrap_or_default();
+    info_span!(
+        "query",
+        otel.name = format_args!("query {table}"),
+        otel.kind = "client",
+        db.collection.name = table
+    )
+}
+
 /// Waits for the database's answer, but not for ever.
 pub(super) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
     *waiting = true;
@@ -145,6 +167,17 @@ pub(super) async fn answer<T>(waiting: &mut bool, answer: impl Future<Output = R
         timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| Error::Unavailable("no answer in time".into()))?;
     *waiting = false;
     answer
+}
+
+/// The connections of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStats {
+    /// Open, and at nobody's service.
+    pub idle: u32,
+    /// At somebody's service.
+    pub used: u32,
+    /// At most.
+    pub max: u32,
 }
 
 diesel::define_sql_function! {
@@ -156,6 +189,11 @@ impl Store {
     /// A connection for reading: what writes takes a [`Tx`]. `Unavailable` when none comes free, or none can be made, in
     /// five seconds.
     pub async fn conn(&self) -> Result<Conn> {
+        let span = if Span::current().is_none() { Span::none() } else { info_span!("connection") };
+        self.take_conn().instrument(span).await
+    }
+
+    async fn take_conn(&self) -> Result<Conn> {
         let permit = timeout(CONNECT_TIMEOUT, self.connections.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| Error::Unavailable("no connection came free in time".into()))?;
         let inner = match &self.database {
@@ -164,6 +202,24 @@ impl Store {
         };
         // The semaphores are never closed.
         Ok(Conn { inner, clock: self.clock.clone(), waiting: false, _permit: permit.ok() })
+    }
+
+    /// What OpenTelemetry calls this database.
+    fn system(&self) -> &'static str {
+        match &self.database {
+            Database::Postgres { .. } => "postgresql",
+            Database::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// The connections, as they are now.
+    pub fn pool_stats(&self) -> PoolStats {
+        let state = match &self.database {
+            Database::Postgres { pool, .. } => pool.state(),
+            Database::Sqlite { pool, .. } => pool.state(),
+        };
+        let (idle, open) = (state.idle_connections, state.connections);
+        PoolStats { idle, used: open.saturating_sub(idle), max: self.max_connections }
     }
 
     /// A connection beside the pool, for one who keeps it and must not wait in line. It leads around a pooler.
@@ -180,6 +236,18 @@ impl Store {
     /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`. A request that is cancelled meanwhile leaves
     /// nothing behind, either.
     pub async fn tx<T, E: From<Error>>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let span = if Span::current().is_none() {
+            Span::none()
+        } else {
+            info_span!("transaction", otel.kind = "client", db.system.name = self.system())
+        };
+        self.run_tx(work).instrument(span).await
+    }
+
+    async fn run_tx<T, E: From<Error>>(
         &self,
         work: impl AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {

@@ -4,9 +4,11 @@ use std::{
     fmt::Display,
     fs::OpenOptions,
     io::ErrorKind,
+    num::NonZero,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -49,7 +51,7 @@ pub struct Settings {
     pub url: SecretString,
     /// The same database without a pooler in between, for migrations.
     pub direct_url: SecretString,
-    /// Connections at most.
+    /// Connections at most; of SQLite never more than two beside one for each core.
     pub max_connections: u32,
 }
 
@@ -188,7 +190,10 @@ impl Store {
         let url = Target::parse(settings.url.expose_secret()).map_err(bad("database.url"))?;
         let direct =
             Target::parse(settings.direct_url.expose_secret()).map_err(bad("database.direct_url"))?;
-        let size = settings.max_connections;
+        let size = match url {
+            Target::Postgres(_) => settings.max_connections,
+            Target::Sqlite(_) => settings.max_connections.min(sqlite_connections()),
+        };
         // The first connection is made here: the pool's own time-out would hide why it fails.
         let database = match (url, direct) {
             (Target::Postgres(target), Target::Postgres(direct)) => {
@@ -219,7 +224,7 @@ impl Store {
             }
         };
         let connections = Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(usize::MAX)));
-        Ok(Self { database, connections, clock })
+        Ok(Self { database, connections, max_connections: size, clock })
     }
 
     /// Whether this is SQLite, and in which file.
@@ -229,6 +234,13 @@ impl Store {
             Database::Postgres { .. } => None,
         }
     }
+}
+
+/// As many as can be of use at once, since the file is on this machine. Each runs on a thread of its own, which leaves a heap
+/// behind.
+fn sqlite_connections() -> u32 {
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(cores).unwrap_or(u32::MAX).saturating_add(2)
 }
 
 fn unavailable(error: impl Display) -> ConnectError {

@@ -3,7 +3,10 @@
 //! Who sends a mail has claimed it: `attempts` is a compare-and-swap, of which one of many gets its row, and `due_time` is
 //! the end of the claim, after which another may try.
 
-use diesel::prelude::*;
+use diesel::{
+    dsl::{count_star, min},
+    prelude::*,
+};
 use diesel_async::RunQueryDsl;
 
 use super::{Conn, Result, Tx, run, schema::mails, sweep};
@@ -44,6 +47,13 @@ pub async fn list_due(conn: &mut Conn, now: Time, limit: i64) -> Result<Vec<Mail
     run!(conn, c => Ok(query.select(Mail::as_select()).load(c).await?))
 }
 
+/// How many mails are still to be sent, due or not, and when the oldest was written.
+pub async fn count_waiting(conn: &mut Conn) -> Result<(i64, Option<Time>)> {
+    let query =
+        mails::table.filter(mails::dead_time.is_null()).select((count_star(), min(mails::create_time)));
+    run!(conn, c => Ok(query.get_result(c).await?))
+}
+
 /// Claims a mail until `lease_end`, and returns it as it is then; `None` when another was faster.
 pub async fn claim(tx: &mut Tx, mail: &Mail, lease_end: Time) -> Result<Option<Mail>> {
     let unclaimed = mails::table.find(mail.id).filter(mails::attempts.eq(mail.attempts));
@@ -70,6 +80,28 @@ pub async fn postpone(tx: &mut Tx, claimed: &Mail, due_time: Time) -> Result<boo
 pub async fn bury(tx: &mut Tx, claimed: &Mail, now: Time) -> Result<bool> {
     let query = diesel::update(mails::table.find(claimed.id).filter(mails::attempts.eq(claimed.attempts)))
         .set((mails::dead_time.eq(now), mails::payload_sealed.eq(None::<String>)));
+    run!(tx, c => Ok(query.execute(c).await? == 1))
+}
+
+/// Up to `limit` mails that have a payload, after the one with this id, in the order of ids.
+pub async fn list_sealed(
+    conn: &mut Conn,
+    after: Option<MailId>,
+    limit: i64,
+) -> Result<Vec<(MailId, String)>> {
+    let query = mails::table
+        .filter(mails::id.gt(after.unwrap_or(MailId(uuid::Uuid::nil()))))
+        .filter(mails::payload_sealed.is_not_null())
+        .order(mails::id)
+        .limit(limit)
+        .select((mails::id, mails::payload_sealed.assume_not_null()));
+    run!(conn, c => Ok(query.load(c).await?))
+}
+
+/// Seals a mail anew, unless its payload has changed: `false`.
+pub async fn reseal(tx: &mut Tx, id: MailId, from: &str, to: &str) -> Result<bool> {
+    let query = diesel::update(mails::table.find(id).filter(mails::payload_sealed.eq(from)))
+        .set(mails::payload_sealed.eq(to));
     run!(tx, c => Ok(query.execute(c).await? == 1))
 }
 

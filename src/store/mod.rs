@@ -29,7 +29,7 @@ pub mod sessions;
 pub mod signing_keys;
 pub mod users;
 
-pub use conn::{Conn, Store, Tx};
+pub use conn::{Conn, PoolStats, Store, Tx};
 use conn::{run, sweep};
 pub use connect::{ConnectError, Settings, sqlite_path};
 pub use error::{Error, Result};

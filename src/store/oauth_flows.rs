@@ -44,6 +44,27 @@ pub async fn take(tx: &mut Tx, state: Digest) -> Result<bool> {
     run!(tx, c => Ok(diesel::delete(oauth_flows::table.find(state)).execute(c).await? == 1))
 }
 
+/// Up to `limit` after the one with this state, in the order of states: state, proofs.
+pub async fn list_sealed(
+    conn: &mut Conn,
+    after: Option<Digest>,
+    limit: i64,
+) -> Result<Vec<(Digest, String)>> {
+    let query = oauth_flows::table
+        .filter(oauth_flows::state.gt(after.unwrap_or(Digest([0; 32]))))
+        .order(oauth_flows::state)
+        .limit(limit)
+        .select((oauth_flows::state, oauth_flows::proofs_sealed));
+    run!(conn, c => Ok(query.load(c).await?))
+}
+
+/// Seals one's proofs anew, unless they have changed: `false`.
+pub async fn reseal(tx: &mut Tx, state: Digest, from: &str, to: &str) -> Result<bool> {
+    let query = diesel::update(oauth_flows::table.find(state).filter(oauth_flows::proofs_sealed.eq(from)))
+        .set(oauth_flows::proofs_sealed.eq(to));
+    run!(tx, c => Ok(query.execute(c).await? == 1))
+}
+
 /// Removes up to `limit` that were too late before `time`.
 pub async fn sweep(tx: &mut Tx, time: Time, limit: i64) -> Result<usize> {
     sweep!(tx, oauth_flows, state, expire_time, time, limit)

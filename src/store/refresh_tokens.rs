@@ -61,3 +61,25 @@ pub async fn forget_successor(tx: &mut Tx, digest: Digest) -> Result<usize> {
         .set(refresh_tokens::successor_sealed.eq(None::<String>));
     run!(tx, c => Ok(query.execute(c).await?))
 }
+
+/// Up to `limit` tokens with a sealed successor, after the one with this digest, in the order of digests: digest, successor.
+pub async fn list_sealed(
+    conn: &mut Conn,
+    after: Option<Digest>,
+    limit: i64,
+) -> Result<Vec<(Digest, String)>> {
+    let query = refresh_tokens::table
+        .filter(refresh_tokens::digest.gt(after.unwrap_or(Digest([0; 32]))))
+        .filter(refresh_tokens::successor_sealed.is_not_null())
+        .order(refresh_tokens::digest)
+        .limit(limit)
+        .select((refresh_tokens::digest, refresh_tokens::successor_sealed.assume_not_null()));
+    run!(conn, c => Ok(query.load(c).await?))
+}
+
+/// Seals a successor anew, unless it has changed: `false`.
+pub async fn reseal(tx: &mut Tx, digest: Digest, from: &str, to: &str) -> Result<bool> {
+    let this = refresh_tokens::table.find(digest).filter(refresh_tokens::successor_sealed.eq(from));
+    let query = diesel::update(this).set(refresh_tokens::successor_sealed.eq(to));
+    run!(tx, c => Ok(query.execute(c).await? == 1))
+}

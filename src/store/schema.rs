@@ -90,6 +90,7 @@ diesel::table! {
         secret_sealed -> Text,
         not_before_time -> SqlTime,
         not_after_time -> Nullable<SqlTime>,
+        create_time -> Nullable<SqlTime>,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct SqlId;
 #[diesel(postgres_type(oid = 1184, array_oid = 1185), sqlite_type(name = "Text"))]
 pub struct SqlTime;
 
+impl diesel::sql_types::SqlOrd for SqlTime {}
+
 /// PostgreSQL's `xid8`. SQLite has none.
 #[derive(Debug, Clone, Copy, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 5069, array_oid = 271))]

@@ -248,6 +248,17 @@ async fn expect_rest_says_so(server: &Server, known: &Known) {
     assert_eq!(malformed.status(), CredentialStatus::Invalid);
 }
 
+/// Nor does a scrape wait for the database.
+async fn expect_the_operator_is_told(server: &Server) {
+    let (status, reasons) = server.told("/readyz").await;
+    let reason = "the database has been away for longer than validation.max_staleness\n";
+    assert_eq!((status.as_u16(), reasons.as_str()), (503, reason));
+    assert_eq!(server.told("/livez").await.0, 200);
+    let (status, page) = timeout(BOUND, server.told("/metrics")).await.expect("a page in bounded time");
+    assert!(status == 200 && page.contains("\ncountersign_ready 0\n"), "{page}");
+    assert!(!page.contains("countersign_mails_waiting"), "{page}");
+}
+
 /// The line is disturbed in this way for a while.
 async fn outage(line: Line) {
     let proxy = Proxy::start().await;
@@ -263,6 +274,7 @@ async fn outage(line: Line) {
     expect_all_closed(&server, &known).await;
     expect_batch_answers_what_it_can(&server, &known).await;
     expect_rest_says_so(&server, &known).await;
+    expect_the_operator_is_told(&server).await;
     // More than there are connections.
     let crowd: Vec<_> = (0..60)
         .map(|_| {

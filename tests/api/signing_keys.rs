@@ -1,10 +1,15 @@
 //! The keys that access tokens are signed with, and tokens as others see them who verify them themselves.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::time::Duration;
+
 use countersign::{
     api::pb::{self, CredentialStatus as S},
+    crypto::KeyState,
+    domain::{Domain, Error, signing_keys::Begin},
     types::Time,
 };
+use futures_util::future::join_all;
 use pasetors::{
     keys::AsymmetricPublicKey,
     paserk::{FormatAsPaserk, Id},
@@ -163,4 +168,156 @@ async fn two_replicas_that_start_at_once_on_an_empty_database_make_one_key() {
     assert_eq!(second.status_of(&tokens.access_token).await, S::Valid);
     let tokens = second.refresh(&tokens.refresh_token).await.unwrap();
     assert_eq!(first.status_of(&tokens.access_token).await, S::Valid);
+}
+
+/// How long a key is published before it signs: access tokens live for 900 s, and a minute.
+const LEAD: u64 = 960;
+/// How long it stays when another signs: as long as access tokens may live at most, and a minute.
+const STAYS: u64 = 24 * 60 * 60 + 60;
+
+async fn states(domain: &Domain) -> Vec<KeyState> {
+    domain.signing_keys().await.unwrap().iter().map(|key| key.state).collect()
+}
+
+/// Waits until a replica publishes these keys.
+async fn wait_for_keys(server: &Server, expected: &[&str]) {
+    for _ in 0..2000 {
+        if published(server).await.iter().map(|key| key.kid.as_str()).eq(expected.iter().copied()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?} and not {expected:?}", published(server).await);
+}
+
+/// The id in a token of either format.
+fn kid_in(token: &str) -> String {
+    if token.starts_with("v4.") {
+        return kid_of(token);
+    }
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+}
+
+on_both! {
+    async fn every_token_is_good_through_two_rotations_and_an_old_key_goes_by_itself(database: Kind) {
+        // S30
+        for format in ["paseto", "jwt"] {
+            let setup = Setup::new(database).await.set("TOKENS__FORMAT", format);
+            let command = setup.domain().await;
+            let server = setup.start().await;
+            let mut tokens = server.register().await;
+            let first = kid_in(&tokens.access_token);
+            let mut kids = vec![first.clone()];
+            for _ in 0..2 {
+                let before = tokens.access_token.clone();
+                let next = command.rotate_signing_key(Begin::Published).await.unwrap();
+                assert!(next.made && next.published == next.lead, "{next:?}");
+                kids.push(next.kid.clone());
+                wait_for_keys(&server, &kids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+                // Again makes no other.
+                let again = command.rotate_signing_key(Begin::Published).await.unwrap();
+                assert!(!again.made && again.kid == next.kid, "{again:?}");
+
+                server.advance(LEAD - 1);
+                tokens = server.refresh(&tokens.refresh_token).await.unwrap();
+                let last = tokens.access_token.clone();
+                assert_eq!(kid_in(&last), kids[kids.len() - 2]);
+                assert_eq!(server.status_of(&before).await, S::Expired);
+                server.advance(1);
+                tokens = server.refresh(&tokens.refresh_token).await.unwrap();
+                assert_eq!(kid_in(&tokens.access_token), next.kid);
+                for token in [&last, &tokens.access_token] {
+                    assert_eq!(server.status_of(token).await, S::Valid);
+                }
+            }
+            assert_eq!(states(&command).await, [KeyState::Retiring, KeyState::Retiring, KeyState::Signing]);
+            let other = server.replica().domain().await;
+            let stats = other.stats();
+            assert_eq!(stats.signing_key_age, Some(Duration::ZERO));
+            assert_eq!((stats.signing_keys.next, stats.signing_keys.signing, stats.signing_keys.retiring), (0, 1, 2));
+
+            server.advance(STAYS - LEAD - 1);
+            other.sweep().await.unwrap();
+            assert_eq!(published(&server).await.len(), 3);
+            server.advance(1);
+            assert_eq!(published(&server).await.len(), 2);
+            server.advance(1);
+            other.sweep().await.unwrap();
+            let left = server.database.query_text("SELECT kid FROM signing_keys ORDER BY generation").await;
+            assert_eq!(left, kids[1..]);
+        }
+    }
+}
+
+on_both! {
+    async fn a_retired_key_refuses_at_once_what_was_known_to_be_good(database: Kind) {
+        // S30
+        for format in ["paseto", "jwt"] {
+            let setup = Setup::new(database).await.set("TOKENS__FORMAT", format);
+            let command = setup.domain().await;
+            let server = setup.start().await;
+            let tokens = server.register().await;
+            assert_eq!(server.status_of(&tokens.access_token).await, S::Valid);
+            let old = kid_in(&tokens.access_token);
+            let retired = command.retire_signing_key(&old).await.unwrap();
+            let (successor, made) = retired.successor.unwrap();
+            assert!(made && retired.state == KeyState::Signing);
+            server.wait_for_status(&tokens.access_token, S::Invalid).await;
+            wait_for_keys(&server, &[&successor]).await;
+            // Nobody is signed out.
+            let next = server.refresh(&tokens.refresh_token).await.unwrap();
+            assert_eq!(kid_in(&next.access_token), successor);
+            assert_eq!(server.status_of(&next.access_token).await, S::Valid);
+            let again = command.retire_signing_key(&old).await;
+            assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
+        }
+    }
+}
+
+on_both! {
+    async fn the_next_key_takes_over_from_one_that_is_retired_and_can_itself_be_retired(database: Kind) {
+        let command = Setup::new(database).await.domain().await;
+        let first = command.signing_keys().await.unwrap().remove(0).kid;
+        let next = command.rotate_signing_key(Begin::Published).await.unwrap();
+        let retired = command.retire_signing_key(&next.kid).await.unwrap();
+        assert!(retired.state == KeyState::Next && retired.successor.is_none());
+        let left = command.signing_keys().await.unwrap().remove(0);
+        assert_eq!((left.kid, left.state, left.not_after_time), (first.clone(), KeyState::Signing, None));
+
+        let next = command.rotate_signing_key(Begin::Published).await.unwrap();
+        let retired = command.retire_signing_key(&first).await.unwrap();
+        assert_eq!(retired.successor, Some((next.kid, false)));
+        assert_eq!(states(&command).await, [KeyState::Signing]);
+    }
+}
+
+on_both! {
+    async fn what_cannot_wait_signs_in_two_seconds(database: Kind) {
+        let setup = Setup::new(database).await;
+        let (command, clock) = (setup.domain().await, setup.clock());
+        let published = command.rotate_signing_key(Begin::Published).await.unwrap();
+        let now = command.rotate_signing_key(Begin::Now).await.unwrap();
+        assert_eq!((&now.kid, now.made, now.not_before_time), (&published.kid, false, clock.now() + Duration::from_secs(2)));
+        assert!(now.published < now.lead);
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(states(&command).await, [KeyState::Retiring, KeyState::Signing]);
+        assert!(command.rotate_signing_key(Begin::Now).await.unwrap().made);
+    }
+}
+
+on_both! {
+    async fn a_key_is_rotated_when_it_is_old_enough_by_one_of_many(database: Kind) {
+        let setup = Setup::new(database).await.set("TOKENS__ROTATE_EVERY", "30d");
+        let (one, other, clock) = (setup.domain().await, setup.replica().set("TOKENS__ROTATE_EVERY", "30d").domain().await, setup.clock());
+        let off = setup.replica().set("TOKENS__ROTATE_EVERY", "0s").domain().await;
+        clock.advance(Duration::from_secs(30 * 24 * 60 * 60 - LEAD - 1));
+        assert!(one.rotate_signing_key_if_due().await.unwrap().is_none());
+        clock.advance(Duration::from_secs(1));
+        assert!(off.rotate_signing_key_if_due().await.unwrap().is_none());
+        let asked = (0..8).map(|i| if i % 2 == 0 { &one } else { &other });
+        let made = join_all(asked.map(|domain| domain.rotate_signing_key_if_due())).await;
+        assert_eq!(made.into_iter().filter(|made| made.as_ref().unwrap().is_some()).count(), 1);
+        assert_eq!(states(&one).await, [KeyState::Signing, KeyState::Next]);
+    }
 }

@@ -46,6 +46,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// With `server.internal_listen`.
     pub internal_address: Option<SocketAddr>,
+    /// Where the operator's tools ask.
+    pub metrics_address: SocketAddr,
     pub mailbox: Mailbox,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -103,12 +105,14 @@ impl Setup {
         let mail = self.database.directory().join("mail");
         let mut env = vec![
             ("COUNTERSIGN_SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("COUNTERSIGN_SERVER__METRICS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("COUNTERSIGN_SERVER__PUBLIC_URL".to_owned(), "https://auth.example.com".to_owned()),
             ("COUNTERSIGN_DATABASE__URL".to_owned(), self.database.url.clone()),
             ("COUNTERSIGN_SECRETS__MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
             ("COUNTERSIGN_MAIL__TRANSPORT".to_owned(), "file".to_owned()),
             ("COUNTERSIGN_MAIL__DIR".to_owned(), mail.display().to_string()),
         ];
+        env.retain(|(name, _)| self.env.iter().all(|(set, _)| set != name));
         env.extend(self.env.clone());
         let directory = self.database.directory().to_owned();
         let sources = Sources { file: None, env, flags: Vec::new(), cores: 2, terminal: false, directory };
@@ -134,13 +138,23 @@ impl Setup {
     pub async fn start(self) -> Server {
         let app = App::build(&self.config(), self.clock.clone()).await.expect("the service starts");
         let (address, internal_address) = (app.address().unwrap(), app.internal_address().unwrap());
+        let metrics_address = app.metrics_address().unwrap().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(app.run_until(async move {
             let _ = stopped.await;
         }));
         let mailbox = Mailbox::default();
         let (database, clock) = (self.database, self.clock);
-        Server { database, clock, address, internal_address, mailbox, stop: Some(stop), task }
+        Server {
+            database,
+            clock,
+            address,
+            internal_address,
+            metrics_address,
+            mailbox,
+            stop: Some(stop),
+            task,
+        }
     }
 }
 
@@ -150,9 +164,16 @@ impl Server {
         Setup::new(kind).await.start().await
     }
 
+    /// Begins to stop it.
+    pub fn begin_to_stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
     /// Stops it and hands its database on.
     pub async fn stop(mut self) -> Database {
-        let _ = self.stop.take().unwrap().send(());
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
         self.task.await.unwrap();
         self.database
     }
@@ -388,6 +409,13 @@ impl Server {
         let response = self.send(request.body(body.unwrap_or_default().into()).unwrap()).await;
         let (parts, body) = response.into_parts();
         (parts.status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })
+    }
+
+    /// What the operator's tools are told at this path.
+    pub async fn told(&self, path: &str) -> (StatusCode, String) {
+        let request = Request::get(format!("http://{}{path}", self.metrics_address)).body(Full::default());
+        let (parts, body) = self.send(request.unwrap()).await.into_parts();
+        (parts.status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     /// Sends any request, over HTTP/1.1.

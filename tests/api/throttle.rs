@@ -66,6 +66,7 @@ async fn login_from(
         .unwrap();
     let (mut parts, body) = server.send(request).await.into_parts();
     parts.headers.remove("date");
+    parts.headers.remove("x-request-id");
     (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 

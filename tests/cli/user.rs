@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What the service says that a credential is worth.
-fn status(service: &Service, credential: &Value) -> String {
+pub fn status(service: &Service, credential: &Value) -> String {
     let (status, answer) = service.post("/api/v1/auth/validate", &json!({ "credential": credential }));
     assert_eq!(status, 200, "{answer}");
     answer["status"].as_str().unwrap().trim_start_matches("CREDENTIAL_STATUS_").to_owned()

@@ -95,6 +95,7 @@ class Server:
             "RUST_BACKTRACE": "1",
             "COUNTERSIGN_SERVER__LISTEN": self.address,
             "COUNTERSIGN_SERVER__PUBLIC_URL": self.base,
+            "COUNTERSIGN_SERVER__METRICS_LISTEN": "off",
         }
         environment |= self.environment | changes
         with (self.directory / "log").open("ab") as log, (self.directory / "output").open("ab") as output:

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import requests
 
-from conftest import BINARY, PASSWORD, PATIENCE, SCOPES, Server, bearer, new_email
+from conftest import BINARY, PASSWORD, PATIENCE, SCOPES, Server, bearer, new_email, wait_until
 from reflected import Reflected
 
 # Between two questions that one replica is asked as load.
@@ -72,12 +72,13 @@ class Replica(Server):
         r = requests.delete(url, headers=bearer({"access_token": token}), timeout=PATIENCE)
         assert r.status_code == 200, r.text
 
-    def command(self, *arguments: str):
-        """A command of the service beside it, which must succeed."""
+    def command(self, *arguments: str) -> str:
+        """A command of the service beside it, which must succeed: what it prints."""
         environment = self.environment | {"COUNTERSIGN_SERVER__LISTEN": self.address}
         command = [BINARY, *arguments]
         done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 def status(answer: grpc.Future) -> str:
@@ -155,6 +156,12 @@ class Load:
             self.answers[i] += 1
             if got != expected:
                 self.wrong.append(f"replica {i}: {got} instead of {expected}")
+
+    def renew(self):
+        """Returns once nobody asks any more for the access token that it began with, but for a new one."""
+        self.valid[0] = self.replicas[0].sign_in(self.email)["access_token"]
+        before = list(self.answers)
+        wait_until(lambda: all(now > then + 1 for now, then in zip(self.answers, before)), lambda: "nobody answers")
 
     def stays_refused(self, replica: Replica, credential: str, status: str):
         """It was refused by this one, and has to be from now on."""

@@ -15,6 +15,7 @@ fn key(generation: i32) -> SigningKey {
         secret_sealed: "v4.local.sealed".to_owned(),
         not_before_time: at(i64::from(generation)),
         not_after_time: (generation == 1).then(|| at(100)),
+        create_time: (generation > 1).then(|| at(0)),
     }
 }
 

@@ -25,7 +25,7 @@ fn app() -> Router {
         .route("/api/never", get(std::future::pending::<String>))
         .route("/a.B/Panic", post(async || -> String { panic!("oh") }))
         .route("/a.B/Never", post(std::future::pending::<String>));
-    guard(app, &[ORIGIN.to_owned()], &Limits::default())
+    guard(app, &[ORIGIN.to_owned()], &Limits::default(), Metrics::of_no_rpc())
 }
 
 fn ask(method: &str, path: &str, headers: Headers<'_>, body: impl Into<Body>) -> Request {
@@ -144,7 +144,12 @@ async fn a_caller_may_shorten_the_deadline() {
         assert_eq!(grpc_reason(&grpc(malformed).await), Reason::InvalidField, "{malformed:?}");
     }
     let limits = Limits { request_timeout: Duration::from_millis(1), ..Limits::default() };
-    let app = guard(Router::new().route("/", get(std::future::pending::<String>)), &[], &limits);
+    let app = guard(
+        Router::new().route("/", get(std::future::pending::<String>)),
+        &[],
+        &limits,
+        Metrics::of_no_rpc(),
+    );
     let response = app.oneshot(ask("GET", "/", &[("grpc-timeout", "99999999H")], "")).await.unwrap();
     assert_eq!(response.status(), 504);
 }
@@ -205,7 +210,8 @@ async fn only_listed_origins_are_told_that_they_may() {
     let refused = send(ask("POST", REST, &[("origin", ORIGIN), ("content-type", "text/plain")], "{}")).await;
     assert_eq!(refused.status(), 415);
     assert_eq!(refused.headers()["access-control-allow-origin"], ORIGIN, "a page may read a refusal");
-    let closed = guard(Router::new().route("/", get(async || "")), &[], &Limits::default());
+    let closed =
+        guard(Router::new().route("/", get(async || "")), &[], &Limits::default(), Metrics::of_no_rpc());
     let response = closed.oneshot(ask("GET", "/", &[("origin", ORIGIN)], "")).await.unwrap();
     let cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
     assert_eq!(response.headers().keys().find(cors), None);

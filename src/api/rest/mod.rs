@@ -24,14 +24,20 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
 use tonic::{client::Grpc, metadata::MetadataMap};
+use tracing::Instrument;
 
 use self::{binding::Unbound, dynamic::Dynamic, json::Object};
 use super::{
+    guard::Asked,
+    metrics::{Metrics, Rpc},
     openapi,
     pb::ErrorReason,
+    seen,
     side::Side,
     status::{Problem, Violation},
 };
+
+use crate::telemetry::traces;
 
 pub(super) use self::binding::{Binding, bindings};
 
@@ -67,6 +73,7 @@ pub fn routes(
     pool: &DescriptorPool,
     grpc: &Router,
     side: Side,
+    metrics: &'static Metrics,
 ) -> Result<Router, Box<dyn Error + Send + Sync>> {
     let mut router = Router::new();
     if side.serves(DOCUMENT) {
@@ -75,7 +82,7 @@ pub fn routes(
     for binding in bindings(pool)?.into_iter().filter(|binding| side.serves(&binding.rpc())) {
         let filter = MethodFilter::try_from(binding.verb.clone())?;
         let path = binding.path.clone();
-        let route = Arc::new(Route::new(binding, grpc.clone())?);
+        let route = Arc::new(Route::new(binding, grpc.clone(), metrics)?);
         router = router.route(&path, on(filter, async move |request: Request| route.answer(request).await));
     }
     Ok(router.method_not_allowed_fallback(async || Problem::from(ErrorReason::MethodNotAllowed)))
@@ -85,6 +92,7 @@ pub fn routes(
 struct Route {
     grpc: Router,
     rpc: PathAndQuery,
+    counted: &'static Rpc,
     binding: Binding,
     input: MessageDescriptor,
     output: MessageDescriptor,
@@ -93,11 +101,16 @@ struct Route {
 }
 
 impl Route {
-    fn new(binding: Binding, grpc: Router) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    fn new(
+        binding: Binding,
+        grpc: Router,
+        metrics: &'static Metrics,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (method, input) = (&binding.method, binding.method.input());
         let field = |name| input.get_field_by_name(name).ok_or_else(|| Unbound::from(method));
         Ok(Self {
             grpc,
+            counted: metrics.rpc(&binding.rpc()),
             rpc: binding.rpc().parse()?,
             path_fields: binding.path_fields().map(field).collect::<Result<_, _>>()?,
             mask: binding.mask(),
@@ -108,6 +121,10 @@ impl Route {
     }
 
     async fn answer(&self, request: Request) -> Response {
+        if let Some(asked) = request.extensions().get::<Asked>() {
+            let _ = asked.0.set(self.counted);
+        }
+        traces::name_route(self.binding.verb.as_str(), &self.binding.path);
         match self.call(request).await {
             Ok(json) => (JSON, json).into_response(),
             Err(problem) => problem.into_response(),
@@ -121,10 +138,16 @@ impl Route {
         let request = tonic::Request::from_parts(metadata, parts.extensions, message);
         let mut client = Grpc::new(self.grpc.clone());
         let Ok(()) = client.ready().await;
+        let rpc = seen::rpc_span(self.counted, "internal");
         let answer = client
             .unary(request, self.rpc.clone(), Dynamic(self.output.clone()))
+            .instrument(rpc.clone())
             .await
+            .inspect_err(|status| {
+                rpc.record("rpc.grpc.status_code", i32::from(status.code()));
+            })
             .map_err(|status| Problem::from_status(&status))?;
+        rpc.record("rpc.grpc.status_code", 0);
         let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
         let mut json = Vec::new();
         answer

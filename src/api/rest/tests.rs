@@ -54,7 +54,7 @@ fn door() -> (Router, Arc<Mutex<Seen>>) {
             answer
         })
     };
-    (routes(&pool, &grpc, Side::Both).unwrap().fallback(door::not_found), seen)
+    (routes(&pool, &grpc, Side::Both, Metrics::start(&pool)).unwrap().fallback(door::not_found), seen)
 }
 
 async fn ask(door: &Router, verb: &str, uri: &str, body: impl Into<Body>) -> Answer {

@@ -73,7 +73,7 @@ async fn start(limits: Limits, drain: Duration) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { stopped.await.unwrap() };
-    let app = crate::api::guard::guard(app, &[], &limits);
+    let app = crate::api::guard::guard(app, &[], &limits, crate::api::metrics::Metrics::of_no_rpc());
     let ended = tokio::spawn(serve(listener, app, limits, shutdown, drain));
     Running { address, stop, ended, slow }
 }

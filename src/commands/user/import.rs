@@ -14,10 +14,10 @@ use countersign::{
 };
 use serde::Deserialize;
 
-use super::{domain, refused};
+use super::refused;
 use crate::{
     Exit,
-    commands::{Failure, print},
+    commands::{Failure, domain, print},
 };
 
 /// Accounts that are taken over together.

@@ -10,8 +10,12 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use super::{Whom, domain, refused};
-use crate::{Exit, cli::ListOptions, commands::Failure};
+use super::{Whom, refused};
+use crate::{
+    Exit,
+    cli::ListOptions,
+    commands::{Failure, domain},
+};
 
 /// How many are read at once.
 const PAGE: i64 = 200;

@@ -126,6 +126,20 @@ fn keys_are_held_against_each_other() {
     }
 }
 
+// S30
+#[test]
+fn a_signing_key_signs_for_two_days_at_least_or_is_left_alone() {
+    let day = 24;
+    for (value, hours) in [("0s", 0), ("2d", 2 * day), ("3650d", 3650 * day)] {
+        let rotate_every = with("COUNTERSIGN_TOKENS__ROTATE_EVERY", value).load().0.tokens.rotate_every;
+        assert_eq!(rotate_every, Duration::from_hours(hours), "{value}");
+    }
+    for value in ["1s", "47h 59m 59s", "3651d", "-2d", "90", ""] {
+        let faults = with("COUNTERSIGN_TOKENS__ROTATE_EVERY", value).faults();
+        assert!(faults.len() == 1 && faults[0].starts_with("tokens.rotate_every: "), "{value}: {faults:?}");
+    }
+}
+
 #[test]
 fn the_internal_listener_has_a_port_of_its_own() {
     let at = |listen: &str, internal: &str| {
@@ -152,4 +166,43 @@ fn the_internal_listener_has_a_port_of_its_own() {
         assert_eq!(server.internal_listen.unwrap().to_string(), internal);
     }
     assert_eq!(Setup::new().load().0.server.internal_listen, None);
+}
+
+#[test]
+fn metrics_can_be_switched_off_and_have_a_port_of_their_own() {
+    let off = with("COUNTERSIGN_SERVER__METRICS_LISTEN", "off").load().0;
+    assert_eq!(off.server.metrics_listen, None);
+    let faults = with("COUNTERSIGN_SERVER__INTERNAL_LISTEN", "0.0.0.0:9464")
+        .env("COUNTERSIGN_MAIL__TRANSPORT", "file")
+        .faults();
+    assert!(faults.len() == 1 && faults[0].starts_with("server.metrics_listen: must have another port"));
+    let ratio = Setup::new().toml("telemetry.trace_ratio = 0.25").load().0.telemetry.trace_ratio;
+    assert!((ratio - 0.25).abs() < f64::EPSILON);
+}
+
+#[test]
+fn where_telemetry_goes_has_bounds() {
+    let accepted = [
+        ("TELEMETRY__OTLP_ENDPOINT", "http://collector:4317"),
+        ("TELEMETRY__TRACE_RATIO", "0"),
+        ("TELEMETRY__TRACE_RATIO", "0.05"),
+        ("TELEMETRY__TRACE_RATIO", "1"),
+        ("SERVER__METRICS_LISTEN", "0.0.0.0:9000"),
+        ("SERVER__METRICS_LISTEN", "off"),
+    ];
+    for (name, value) in accepted {
+        with(&format!("COUNTERSIGN_{name}"), value).load();
+    }
+    let refused = [
+        ("TELEMETRY__OTLP_ENDPOINT", "collector:4317"),
+        ("TELEMETRY__OTLP_ENDPOINT", "https://user:password@collector"),
+        ("TELEMETRY__TRACE_RATIO", "1.1"),
+        ("TELEMETRY__TRACE_RATIO", "NaN"),
+        ("SERVER__METRICS_LISTEN", ""),
+        ("SERVER__METRICS_LISTEN", "127.0.0.1:50051"),
+    ];
+    for (name, value) in refused {
+        let faults = with(&format!("COUNTERSIGN_{name}"), value).faults();
+        assert_eq!(faults.len(), 1, "{name}={value}: {faults:?}");
+    }
 }

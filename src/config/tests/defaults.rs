@@ -18,6 +18,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.tokens.format, TokenFormat::Paseto);
     assert_eq!(config.tokens.audience, "countersign");
     assert_eq!(config.tokens.access_ttl, Duration::from_mins(15));
+    assert_eq!(config.tokens.rotate_every, Duration::from_hours(90 * 24)); // S30
     assert_eq!(config.tokens.refresh_ttl, Duration::from_hours(30 * 24));
     assert_eq!(config.tokens.refresh_idle, Duration::from_hours(7 * 24));
     assert_eq!(config.tokens.refresh_reuse_grace, Duration::from_secs(10));
@@ -43,6 +44,8 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(throttle.mails_per_hour, 3); // S13
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
     assert_eq!(config.telemetry.log_level, "info");
+    assert!(config.telemetry.otlp_endpoint.is_none() && config.telemetry.trace_ratio >= 1.0);
+    assert_eq!(config.server.metrics_listen.unwrap().to_string(), "127.0.0.1:9464");
     assert!(settings.iter().all(|setting| setting.origin == Origin::Default));
 }
 

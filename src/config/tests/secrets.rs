@@ -63,6 +63,56 @@ fn the_master_key_is_32_bytes_that_differ_and_postgresql_requires_it() {
     );
 }
 
+// S57, S58
+#[test]
+fn earlier_master_keys_are_a_list_or_a_file_with_one_a_line() {
+    let (first, second) =
+        ("ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=", "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=");
+    let (name, file) =
+        ("COUNTERSIGN_SECRETS__PREVIOUS_MASTER_KEYS", "COUNTERSIGN_SECRETS__PREVIOUS_MASTER_KEYS_FILE");
+    let both = [
+        with(name, &format!("{first}, {second}")),
+        Setup::new().toml(&format!("secrets.previous_master_keys = ['{first}', '{second}']")),
+        with(file, "keys").file("keys", &format!("{first}\n{second}\n")),
+        Setup::new()
+            .toml("secrets.previous_master_keys_file = 'keys'")
+            .file("keys", &format!("{first}\r\n{second}")),
+    ];
+    for setup in both {
+        let (config, settings) = setup.env("COUNTERSIGN_SECRETS__MASTER_KEY", KEY).load();
+        let begins: Vec<_> =
+            config.secrets.previous_master_keys.iter().map(|key| key.expose_secret()[0]).collect();
+        assert_eq!(begins, [32, 64]);
+        assert_eq!(setting(&settings, "secrets.previous_master_keys").value, "********,********");
+        let output = format!("{config:?}{settings:?}{}", Config::render(&settings));
+        assert!(!output.contains(&first[..20]) && !output.contains(&second[..20]), "{output}");
+    }
+    for none in [with(name, ""), with(file, "keys").file("keys", "\n"), Setup::new()] {
+        assert!(none.load().0.secrets.previous_master_keys.is_empty());
+    }
+
+    let zero = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for (faulty, problem) in [
+        (with(name, &format!("{first},{CANARY}")), "the value is "),
+        (with(name, &format!("{first},")), "the value is "),
+        (with(name, zero), "the value is "),
+        (with(file, "keys").file("keys", &format!("{first}\n{CANARY}\n")), "the value is "),
+        (with(file, CANARY), "the file cannot be read: "),
+        (with(name, first).env(file, "keys").file("keys", second), "is given twice"),
+        (
+            Setup::new().toml(&format!("secrets.previous_master_keys = '{CANARY}'")),
+            "expected a list of strings",
+        ),
+        // It would be kept for ever, for fear that something is still under it.
+        (with(name, &format!("{first},{KEY}")), "holds secrets.master_key itself"),
+    ] {
+        let faults = faulty.env("COUNTERSIGN_SECRETS__MASTER_KEY", KEY).faults();
+        let expected = format!("secrets.previous_master_keys: {problem}");
+        assert!(faults.len() == 1 && faults[0].starts_with(&expected), "{expected}, not {faults:?}");
+        assert!(!faults[0].contains(CANARY) && !faults[0].contains(&first[..20]), "{faults:?}");
+    }
+}
+
 // S57
 #[test]
 fn no_output_holds_a_secret() {

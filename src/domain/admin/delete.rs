@@ -8,6 +8,7 @@ use crate::{
 
 impl Domain {
     /// Deletes an account with its sessions and keys.
+    #[tracing::instrument(skip_all)]
     pub async fn delete_user(&self, id: UserId, by: &Administrator) -> Result<()> {
         by.not_oneself(id)?;
         let deleted = self.store.tx(async |tx| {

@@ -14,6 +14,7 @@ use crate::{
 
 impl Domain {
     /// Shuts an account: its sessions and keys end (S21), and what was mailed to it is void. Again is no error.
+    #[tracing::instrument(skip_all)]
     pub async fn disable_user(&self, id: UserId, by: &Administrator) -> Result<User> {
         by.not_oneself(id)?;
         let disabled = self.store.tx(async |tx| {
@@ -32,6 +33,7 @@ impl Domain {
     }
 
     /// Opens it again. What ended when it was shut stays ended (S21).
+    #[tracing::instrument(skip_all)]
     pub async fn enable_user(&self, id: UserId, by: &Administrator) -> Result<User> {
         let enabled = self.store.tx(async |tx| {
             let user = lock(tx, id).await?;

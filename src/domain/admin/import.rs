@@ -69,6 +69,7 @@ pub enum Outcome {
 
 impl Domain {
     /// Takes these accounts over: all, or none when it fails. An address that has an account is left as it is.
+    #[tracing::instrument(skip_all)]
     pub async fn import_users(&self, accounts: &[Imported], by: &Administrator) -> Result<Vec<Outcome>> {
         // In one order, whatever the caller's: else two imports of the same addresses could each wait for the other's.
         let mut sorted: Vec<_> = accounts.iter().enumerate().collect();

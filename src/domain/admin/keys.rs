@@ -16,6 +16,7 @@ use crate::{
 
 impl Domain {
     /// Makes a key for a service account. A person's keys are made by that person alone.
+    #[tracing::instrument(skip_all)]
     pub async fn create_service_account_key(
         &self,
         id: UserId,
@@ -39,12 +40,14 @@ impl Domain {
     }
 
     /// A page of a user's keys, newest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_user_keys(&self, id: UserId, after: Option<KeyId>, limit: i64) -> Result<Vec<ApiKey>> {
         self.find_user(id).await?;
         self.list_keys(id, after, limit).await
     }
 
     /// Gives a user's key a new secret, as `rotate_key` does.
+    #[tracing::instrument(skip_all)]
     pub async fn rotate_user_key(
         &self,
         user_id: UserId,
@@ -62,6 +65,7 @@ impl Domain {
     }
 
     /// Ends a user's key. Again is no error.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_user_key(&self, user_id: UserId, id: KeyId, by: &Administrator) -> Result<()> {
         let revoked = self.store.tx(async |tx| {
             let key = api_keys::lock(tx, user_id, id).await?.ok_or(Error::NotFound("key"))?;

@@ -61,6 +61,7 @@ impl Administrator {
 impl Domain {
     /// An administrator, by access token or API key. It is the database that is asked, not memory: who has lost the scope may
     /// do nothing more from that moment on.
+    #[tracing::instrument(skip_all)]
     pub async fn authenticate_administrator(
         &self,
         credential: Option<&str>,

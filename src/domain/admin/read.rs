@@ -22,6 +22,7 @@ pub struct Wanted {
 
 impl Domain {
     /// A page of accounts, newest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_users(&self, wanted: &Wanted, after: Option<UserId>, limit: i64) -> Result<Vec<User>> {
         let Wanted { email_prefix, disabled, kind } = wanted.clone();
         let filter = Filter { email_prefix, disabled, kind };
@@ -29,17 +30,20 @@ impl Domain {
     }
 
     /// The account with this id.
+    #[tracing::instrument(skip_all)]
     pub async fn find_user(&self, id: UserId) -> Result<User> {
         users::find(&mut self.store.conn().await?, id).await?.ok_or(Error::NotFound("user"))
     }
 
     /// The account of this address.
+    #[tracing::instrument(skip_all)]
     pub async fn find_user_by_email(&self, email: &Email) -> Result<User> {
         let found = users::find_by_email(&mut self.store.conn().await?, email.normalized()).await?;
         found.ok_or(Error::NotFound("user"))
     }
 
     /// A page of events, newest first: of one account, which may be gone, or of all.
+    #[tracing::instrument(skip_all)]
     pub async fn list_all_events(
         &self,
         user_id: Option<UserId>,

@@ -26,6 +26,7 @@ pub struct Revoked {
 
 impl Domain {
     /// Ends all sessions of a user, all keys, or both.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_credentials(&self, id: UserId, what: What, by: &Administrator) -> Result<Revoked> {
         let revoked = self.store.tx(async |tx| {
             lock(tx, id).await?;

@@ -13,6 +13,7 @@ use crate::{
 impl Domain {
     /// Gives a user these scopes and no others. Tokens and keys that were made before have no more than they had, and may do less
     /// within a second (S34).
+    #[tracing::instrument(skip_all)]
     pub async fn set_scopes(&self, id: UserId, scopes: &Scopes, by: &Administrator) -> Result<User> {
         self.change_scopes(id, by, |_| Ok(scopes.clone())).await
     }
@@ -21,11 +22,13 @@ impl Domain {
     ///
     /// # Errors
     /// `InvalidField` when they would be too many.
+    #[tracing::instrument(skip_all)]
     pub async fn grant_scopes(&self, id: UserId, scopes: &Scopes, by: &Administrator) -> Result<User> {
         self.change_scopes(id, by, |had| had.union(scopes)).await
     }
 
     /// Takes these scopes from a user.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_scopes(&self, id: UserId, scopes: &Scopes, by: &Administrator) -> Result<User> {
         self.change_scopes(id, by, |had| Ok(had.difference(scopes))).await
     }

@@ -9,6 +9,7 @@ use crate::{
 
 impl Domain {
     /// Makes a service account: without an address and without a password, so that nobody can sign in to it.
+    #[tracing::instrument(skip_all)]
     pub async fn create_service_account(
         &self,
         name: &KeyName,

@@ -29,6 +29,7 @@ pub struct NewKey {
 
 impl Domain {
     /// Makes a key and returns its secret, which is not kept (S32).
+    #[tracing::instrument(skip_all)]
     pub async fn create_key(&self, caller: &SignedIn, new: NewKey) -> Result<(ApiKey, SecretString)> {
         let made = self.store.tx(async |tx| {
             let owner = lock_owner(tx, caller).await?;

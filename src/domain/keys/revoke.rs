@@ -8,6 +8,7 @@ use crate::{
 
 impl Domain {
     /// Ends a key. Again is no error.
+    #[tracing::instrument(skip_all)]
     pub async fn revoke_key(&self, caller: &SignedIn, id: KeyId) -> Result<()> {
         let revoked = self.store.tx(async |tx| {
             let key = api_keys::lock(tx, caller.user_id, id).await?.ok_or(Error::NotFound("key"))?;

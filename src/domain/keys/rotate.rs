@@ -21,6 +21,7 @@ const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
 
 impl Domain {
     /// Gives a key a new secret. The old one lives on for `grace`; one that was rotated before ends now.
+    #[tracing::instrument(skip_all)]
     pub async fn rotate_key(
         &self,
         caller: &SignedIn,

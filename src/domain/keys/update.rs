@@ -25,6 +25,7 @@ pub struct KeyChange {
 
 impl Domain {
     /// Changes a key.
+    #[tracing::instrument(skip_all)]
     pub async fn update_key(&self, caller: &SignedIn, id: KeyId, change: KeyChange) -> Result<ApiKey> {
         let user_id = caller.user_id;
         let updated = self.store.tx(async |tx| {

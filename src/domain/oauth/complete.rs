@@ -20,6 +20,7 @@ const TRIES: usize = 3;
 
 impl Domain {
     /// Signs a person in by their provider's word; makes their account if there is none.
+    #[tracing::instrument(skip_all)]
     pub async fn complete_oauth(&self, returned: &Returned, client: &Client) -> Result<Issued> {
         let signed_in = self.limit_failures(client, Box::pin(self.sign_in_by(returned, client))).await;
         crate::domain::audit::note_refusal(signed_in, Action::SignIn, client)

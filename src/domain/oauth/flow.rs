@@ -63,7 +63,7 @@ impl Domain {
     }
 }
 
-fn purpose(state: Digest) -> String {
+pub(in crate::domain) fn purpose(state: Digest) -> String {
     format!("oauth-proofs:{state:x}")
 }
 

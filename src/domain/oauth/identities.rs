@@ -12,11 +12,13 @@ use crate::{
 
 impl Domain {
     /// All of the user's, oldest first.
+    #[tracing::instrument(skip_all)]
     pub async fn list_identities(&self, user_id: UserId) -> Result<Vec<Identity>> {
         Ok(identities::list(&mut self.store.conn().await?, user_id).await?)
     }
 
     /// Removes one, but never the last way in.
+    #[tracing::instrument(skip_all)]
     pub async fn unlink(&self, caller: &SignedIn, id: IdentityId) -> Result<()> {
         let unlinked = self.store.tx(async |tx| {
             let user = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;

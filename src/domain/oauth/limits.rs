@@ -18,8 +18,7 @@ impl Domain {
         // Without it, many at once would all be looked at before the first is counted, and keep everybody else from the provider.
         let _turn = self.provider_turns.take(window.key).await;
         let mut conn = self.store.conn().await?;
-        let now = conn.now().await?;
-        if let Some(retry_after) = window.wait(&mut conn, now).await? {
+        if let Some(retry_after) = window.wait(&mut conn).await? {
             return Err(Error::TooManyAttempts { retry_after });
         }
         drop(conn);

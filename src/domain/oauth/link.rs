@@ -13,8 +13,9 @@ use crate::{
 
 impl Domain {
     /// Links the identity of whoever came back to the account of the caller, who started it.
+    #[tracing::instrument(skip_all)]
     pub async fn complete_link(&self, caller: &SignedIn, returned: &Returned) -> Result<Identity> {
-        self.limit_failures(&caller.client, self.link(caller, returned)).await
+        self.limit_failures(&caller.client, Box::pin(self.link(caller, returned))).await
     }
 
     async fn link(&self, caller: &SignedIn, returned: &Returned) -> Result<Identity> {

@@ -3,7 +3,7 @@
 //! An identity is only ever an account's whose address is proven: by the provider's own word, or before it was linked (S46).
 
 mod complete;
-mod flow;
+pub(super) mod flow;
 mod identities;
 mod limits;
 mod link;

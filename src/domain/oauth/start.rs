@@ -27,11 +27,13 @@ pub struct Started {
 
 impl Domain {
     /// Starts a sign-in.
+    #[tracing::instrument(skip_all)]
     pub async fn start_oauth(&self, provider: &str, redirect_uri: &str, client: &Client) -> Result<Started> {
         self.start_flow(provider, redirect_uri, None, client).await
     }
 
     /// Starts linking an identity to the caller's account.
+    #[tracing::instrument(skip_all)]
     pub async fn start_link(&self, caller: &SignedIn, provider: &str, redirect_uri: &str) -> Result<Started> {
         self.start_flow(provider, redirect_uri, Some(caller.user_id), &caller.client).await
     }
@@ -58,7 +60,7 @@ impl Domain {
             if let Some(window) = self.settings.throttle.of_starts(client)
                 && !window.admit(tx, now).await?
             {
-                let retry_after = window.wait(tx, now).await?.unwrap_or_default();
+                let retry_after = window.wait(tx).await?.unwrap_or_default();
                 return Err(Error::TooManyAttempts { retry_after });
             }
             let flow = OauthFlow {
