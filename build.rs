@@ -3,7 +3,8 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "countersign/v1/admin_service.proto",
     "countersign/v1/auth_service.proto",
     "countersign/v1/errors.proto",
     "countersign/v1/key_service.proto",
@@ -12,13 +13,14 @@ const FILES: [&str; 5] = [
 ];
 
 /// Messages with a password, a token or a key's secret in them. `src/api/pb.rs` prints them without (S57).
-const SECRET: [&str; 17] = [
+const SECRET: [&str; 18] = [
     "ChangePasswordRequest",
     "CompleteLinkRequest",
     "CompleteOAuthRequest",
     "ConfirmEmailChangeRequest",
     "CreateKeyResponse",
     "DeleteMeRequest",
+    "ImportedUser",
     "LoginRequest",
     "LogoutRequest",
     "RefreshRequest",

@@ -21,8 +21,8 @@ const EXIT_CODES: &str = "\
 Configuration: flags go before COUNTERSIGN_<SECTION>__<KEY> in the environment, before the file, before the defaults.
 `countersign config` shows what is in effect and where it was set.
 
-Exit codes: 0 done; 1 the answer is no (`migrate --check`, `healthcheck`) or the command failed; 64 bad usage or
-configuration; 69 the database or the port is not available; 70 an internal error.";
+Exit codes: 0 done; 1 the answer is no (`migrate --check`, `healthcheck`, `master-key check`) or the command failed; 64 bad
+usage or configuration; 69 the database or the port is not available; 70 an internal error.";
 
 /// Flags of every command.
 #[derive(Debug, Args)]
@@ -116,6 +116,16 @@ pub enum UserCommand {
         #[arg(long, default_value = "")]
         name: String,
     },
+    /// Print accounts, newest first
+    List(ListOptions),
+    /// Print all of an account, but for its password
+    Show {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Shut an account: its sessions and keys end, and nobody signs in to it. A running service sees it within a second
     Disable {
         /// The user's id (`usr_…`) or e-mail address
@@ -142,4 +152,37 @@ pub enum UserCommand {
         /// The user's id (`usr_…`) or e-mail address
         user: String,
     },
+    /// End an account's sessions and keys, and print how many lived. A running service sees it within a second
+    RevokeCredentials {
+        /// The user's id (`usr_…`) or e-mail address
+        user: String,
+        /// Sessions alone
+        #[arg(long)]
+        sessions: bool,
+        /// Keys alone
+        #[arg(long, conflicts_with = "sessions")]
+        keys: bool,
+    },
+    /// Take over accounts of another system, with the hashes of their passwords. Exit 1 if a line was not acceptable
+    Import {
+        /// A JSON object a line: `email`, `name`, `email_verified`, `password_hash`, `scopes`; `-` is standard input
+        file: String,
+    },
+}
+
+/// Which accounts are listed, and how.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// As JSON, an object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Only people whose e-mail address is this or begins with it
+    #[arg(long, value_name = "PREFIX")]
+    pub email: Option<String>,
+    /// Only accounts that are shut
+    #[arg(long)]
+    pub disabled: bool,
+    /// Only service accounts
+    #[arg(long)]
+    pub service_accounts: bool,
 }

@@ -14,6 +14,7 @@ use clap::Parser;
 use countersign::{
     app::StartError,
     config::{Config, Setting, Sources},
+    domain::admin::What,
     telemetry,
 };
 
@@ -85,19 +86,25 @@ async fn obey(command: &Command, config: &Config, settings: &[Setting]) -> Resul
             commands::signing_key::retire(config, kid).await
         }
         Command::MasterKey(MasterKeyCommand::Check) => commands::master_key::check(config).await,
-        Command::User(UserCommand::Create { email, name }) => {
-            commands::user::create(config, email, name).await
+        Command::User(command) => administer(command, config).await,
+    }
+}
+
+async fn administer(command: &UserCommand, config: &Config) -> Result<Exit, commands::Failure> {
+    match command {
+        UserCommand::Create { email, name } => commands::user::create(config, email, name).await,
+        UserCommand::List(options) => commands::user::list(config, options).await,
+        UserCommand::Show { user, json } => commands::user::show(config, user, *json).await,
+        UserCommand::RevokeCredentials { user, sessions, keys } => {
+            // The one that is named leaves the other out.
+            let what = What { sessions: !keys, keys: !sessions };
+            commands::user::revoke_credentials(config, user, what).await
         }
-        Command::User(UserCommand::Disable { user }) => {
-            commands::user::set_disabled(config, user, true).await
-        }
-        Command::User(UserCommand::Enable { user }) => {
-            commands::user::set_disabled(config, user, false).await
-        }
-        Command::User(UserCommand::Grant { user, scopes }) => {
-            commands::user::set_scopes(config, user, scopes, true).await
-        }
-        Command::User(UserCommand::RevokeScope { user, scopes }) => {
+        UserCommand::Import { file } => commands::user::import(config, file).await,
+        UserCommand::Disable { user } => commands::user::set_disabled(config, user, true).await,
+        UserCommand::Enable { user } => commands::user::set_disabled(config, user, false).await,
+        UserCommand::Grant { user, scopes } => commands::user::set_scopes(config, user, scopes, true).await,
+        UserCommand::RevokeScope { user, scopes } => {
             commands::user::set_scopes(config, user, scopes, false).await
         }
     }

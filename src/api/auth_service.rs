@@ -109,7 +109,7 @@ impl AuthService for Auth {
         let caller = self.callers.user(&request).await?;
         let password = request.into_inner().password;
         let password = password.map(|text| field("password", Password::parse(&text))).transpose()?;
-        self.domain.delete_user(&caller, password).await?;
+        self.domain.delete_own_account(&caller, password).await?;
         Ok(Response::new(pb::DeleteMeResponse {}))
     }
 

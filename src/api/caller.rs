@@ -18,7 +18,7 @@ use tonic::{
 use super::{guard::Deadline, server::Peer};
 use crate::{
     crypto::api_key,
-    domain::{Client, Domain, Error, Result, access::SignedIn, validate::Principal},
+    domain::{Administrator, Client, Domain, Error, Result, access::SignedIn, validate::Principal},
     types::{Invalid, ip::is_private},
 };
 
@@ -53,6 +53,11 @@ impl Callers {
     /// The user whose access token is presented.
     pub async fn user<T>(&self, request: &Request<T>) -> Result<SignedIn> {
         self.domain.authenticate_user(presented(request)?, self.client(request)).await
+    }
+
+    /// The administrator whose access token or API key is presented.
+    pub async fn administrator<T>(&self, request: &Request<T>) -> Result<Administrator> {
+        self.domain.authenticate_administrator(presented(request)?, self.client(request)).await
     }
 
     /// Whoever presents an access token or an API key.

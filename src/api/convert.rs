@@ -16,7 +16,7 @@ use crate::{
     },
     store::{api_keys::ApiKey, events::Event, identities::Identity, sessions::Session, users::User},
     types::{
-        Invalid, Scopes, SessionId, Time,
+        Invalid, KeyId, RateLimit, Scopes, SessionId, Time, UserKind,
         event::{Action, Outcome},
     },
 };
@@ -27,6 +27,9 @@ const MAX_PAGE: i32 = 200;
 /// The last instant of the year 9999, where the calendar of `google.protobuf.Timestamp` ends; in seconds.
 const END_OF_TIME: i64 = 253_402_300_799;
 
+/// Why a value of an enum is refused.
+const UNDEFINED: &str = "must be one of the values that are defined for it";
+
 /// Names the field that a value was refused for.
 pub fn field<T>(name: &str, parsed: Result<T, Invalid>) -> Result<T> {
     parsed.map_err(|invalid| Error::field(name, invalid))
@@ -35,6 +38,21 @@ pub fn field<T>(name: &str, parsed: Result<T, Invalid>) -> Result<T> {
 /// Scopes of a request.
 pub fn scopes(name: &str, tokens: &[String]) -> Result<Scopes> {
     field(name, Scopes::parse(tokens))
+}
+
+/// A malformed id is no key's.
+pub fn key_id(text: &str) -> Result<KeyId> {
+    text.parse().map_err(|_| Error::NotFound("key"))
+}
+
+pub fn rate_limit(limit: pb::RateLimit) -> Result<RateLimit> {
+    let per =
+        limit.per.ok_or_else(|| Error::field("rate_limit.per", Invalid::new("a duration is required")))?;
+    field("rate_limit", RateLimit::new(limit.requests, duration("rate_limit.per", per)?))
+}
+
+pub fn count(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 pub fn timestamp(time: Time) -> Timestamp {
@@ -140,6 +158,23 @@ pub fn token_response(issued: Issued) -> pb::TokenResponse {
     }
 }
 
+fn user_kind(kind: UserKind) -> pb::UserKind {
+    match kind {
+        UserKind::Person => pb::UserKind::Person,
+        UserKind::ServiceAccount => pb::UserKind::ServiceAccount,
+    }
+}
+
+/// The kind that is asked for, if one is.
+pub fn wanted_kind(value: i32) -> Result<Option<UserKind>> {
+    match pb::UserKind::try_from(value) {
+        Ok(pb::UserKind::Unspecified) => Ok(None),
+        Ok(pb::UserKind::Person) => Ok(Some(UserKind::Person)),
+        Ok(pb::UserKind::ServiceAccount) => Ok(Some(UserKind::ServiceAccount)),
+        Err(_) => Err(Error::field("kind", Invalid::new(UNDEFINED))),
+    }
+}
+
 pub fn user(user: User) -> pb::User {
     pb::User {
         id: user.id.to_string(),
@@ -149,6 +184,8 @@ pub fn user(user: User) -> pb::User {
         scopes: user.scopes.to_strings(),
         create_time: Some(timestamp(user.create_time)),
         update_time: Some(timestamp(user.update_time)),
+        kind: user_kind(user.kind).into(),
+        disable_time: user.disabled_time.map(timestamp),
     }
 }
 
@@ -202,9 +239,9 @@ pub fn started(started: Started) -> pb::StartOAuthResponse {
     }
 }
 
-pub fn event(event: Event) -> pb::Event {
-    use pb::{EventAction as A, EventOutcome as O};
-    let action = match event.action {
+fn event_action(action: Action) -> pb::EventAction {
+    use pb::EventAction as A;
+    match action {
         Action::Register => A::Register,
         Action::SignIn => A::SignIn,
         Action::SignOut => A::SignOut,
@@ -225,12 +262,29 @@ pub fn event(event: Event) -> pb::Event {
         Action::DisableAccount => A::DisableAccount,
         Action::EnableAccount => A::EnableAccount,
         Action::ChangeScopes => A::ChangeScopes,
+        Action::RevokeCredentials => A::RevokeCredentials,
+        Action::CreateServiceAccount => A::CreateServiceAccount,
+        Action::ImportAccount => A::ImportAccount,
         Action::CreateKey => A::CreateKey,
         Action::UpdateKey => A::UpdateKey,
         Action::RotateKey => A::RotateKey,
         Action::RevokeKey => A::RevokeKey,
         Action::Unknown => A::Unspecified,
-    };
+    }
+}
+
+/// The action that is asked for, if one is.
+pub fn wanted_action(value: i32) -> Result<Option<Action>> {
+    if value == 0 {
+        return Ok(None);
+    }
+    let action = Action::ALL.iter().copied().find(|action| i32::from(event_action(*action)) == value);
+    action.map(Some).ok_or_else(|| Error::field("action", Invalid::new(UNDEFINED)))
+}
+
+pub fn event(event: Event) -> pb::Event {
+    use pb::EventOutcome as O;
+    let action = event_action(event.action);
     let outcome = match event.outcome {
         Outcome::Succeeded => O::Succeeded,
         Outcome::Failed => O::Failed,
@@ -245,6 +299,9 @@ pub fn event(event: Event) -> pb::Event {
         key_id: event.key_id.map(|id| id.to_string()).unwrap_or_default(),
         ip_address: event.ip_address,
         user_agent: event.user_agent,
+        user_id: event.user_id.map(|id| id.to_string()).unwrap_or_default(),
+        actor_user_id: event.actor_user_id.map(|id| id.to_string()).unwrap_or_default(),
+        actor_key_id: event.actor_key_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

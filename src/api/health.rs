@@ -23,11 +23,15 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 
-use super::{Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer, Keys, tls};
+use super::{
+    Admin, AdminServiceServer, Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer,
+    Keys, tls,
+};
 
 /// The whole, and each service by its name.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
+    <AdminServiceServer<Admin> as NamedService>::NAME,
     <AuthServiceServer<Auth> as NamedService>::NAME,
     <AuthorizationServer<ExtAuthz> as NamedService>::NAME,
     <KeyServiceServer<Keys> as NamedService>::NAME,

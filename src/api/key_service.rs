@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     domain::{
-        Domain, Error, Result,
+        Domain,
         keys::{KeyChange, NewKey},
     },
-    types::{Invalid, KeyId, KeyName, RateLimit},
+    types::{KeyId, KeyName},
 };
 
 /// API keys of the caller, who is never a field of the request (S33).
@@ -41,7 +41,7 @@ impl KeyService for Keys {
             name: field("name", KeyName::parse(&request.name))?,
             scopes: convert::scopes("scopes", &request.scopes)?,
             expire_time: request.expire_time.map(|time| convert::time("expire_time", time)).transpose()?,
-            rate_limit: request.rate_limit.map(rate_limit).transpose()?,
+            rate_limit: request.rate_limit.map(convert::rate_limit).transpose()?,
         };
         let (key, secret) = self.domain.create_key(&caller, new).await?;
         let secret = secret.expose_secret().to_owned();
@@ -61,14 +61,14 @@ impl KeyService for Keys {
 
     async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::ApiKey> {
         let owner = self.callers.user(&request).await?.user_id;
-        let key = self.domain.get_key(owner, key_id(&request.get_ref().key_id)?).await?;
+        let key = self.domain.get_key(owner, convert::key_id(&request.get_ref().key_id)?).await?;
         Ok(Response::new(convert::api_key(key)))
     }
 
     async fn update_key(&self, request: Request<pb::UpdateKeyRequest>) -> Answer<pb::ApiKey> {
         let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
-        let id = key_id(&request.key_id)?;
+        let id = convert::key_id(&request.key_id)?;
         let mask =
             Mask::parse(request.update_mask.as_ref(), &["name", "scopes", "expire_time", "rate_limit"])?;
         let mut change = KeyChange::default();
@@ -83,7 +83,7 @@ impl KeyService for Keys {
             change.expire_time = Some(time.transpose()?);
         }
         if mask.changes("rate_limit", request.rate_limit.is_some()) {
-            change.rate_limit = Some(request.rate_limit.map(rate_limit).transpose()?);
+            change.rate_limit = Some(request.rate_limit.map(convert::rate_limit).transpose()?);
         }
         let key = self.domain.update_key(&caller, id, change).await?;
         Ok(Response::new(convert::api_key(key)))
@@ -92,7 +92,7 @@ impl KeyService for Keys {
     async fn rotate_key(&self, request: Request<pb::RotateKeyRequest>) -> Answer<pb::RotateKeyResponse> {
         let caller = self.callers.user(&request).await?;
         let request = request.into_inner();
-        let id = key_id(&request.key_id)?;
+        let id = convert::key_id(&request.key_id)?;
         let grace =
             request.grace_period.map_or(Ok(Duration::ZERO), |d| convert::duration("grace_period", d))?;
         let (key, secret) = self.domain.rotate_key(&caller, id, grace).await?;
@@ -102,18 +102,7 @@ impl KeyService for Keys {
 
     async fn revoke_key(&self, request: Request<pb::RevokeKeyRequest>) -> Answer<pb::RevokeKeyResponse> {
         let caller = self.callers.user(&request).await?;
-        self.domain.revoke_key(&caller, key_id(&request.get_ref().key_id)?).await?;
+        self.domain.revoke_key(&caller, convert::key_id(&request.get_ref().key_id)?).await?;
         Ok(Response::new(pb::RevokeKeyResponse {}))
     }
-}
-
-/// A malformed id is no key's.
-fn key_id(text: &str) -> Result<KeyId> {
-    text.parse().map_err(|_| Error::NotFound("key"))
-}
-
-fn rate_limit(limit: pb::RateLimit) -> Result<RateLimit> {
-    let per =
-        limit.per.ok_or_else(|| Error::field("rate_limit.per", Invalid::new("a duration is required")))?;
-    field("rate_limit", RateLimit::new(limit.requests, convert::duration("rate_limit.per", per)?))
 }

@@ -4,6 +4,7 @@
 //! Owns the protos, the routes, the limits and how errors look. Knows no rules: a handler converts in, authorises, calls
 //! `domain` and converts out. Nothing outside this room knows tonic, prost, axum or HTTP.
 
+mod admin_service;
 mod auth_service;
 mod caller;
 pub mod codec;
@@ -43,6 +44,7 @@ use tonic::{Response, Status, service::Routes};
 use tonic_web::GrpcWebLayer;
 
 use self::{
+    admin_service::Admin,
     auth_service::Auth,
     caller::{Callers, TrustedProxies},
     ext_authz::ExtAuthz,
@@ -50,7 +52,7 @@ use self::{
     key_service::Keys,
     metrics::Metrics,
     pb::{
-        auth_service_server::AuthServiceServer,
+        admin_service_server::AdminServiceServer, auth_service_server::AuthServiceServer,
         envoy::service::auth::v3::authorization_server::AuthorizationServer,
         key_service_server::KeyServiceServer,
     },
@@ -101,13 +103,15 @@ pub async fn doors(
     let metrics = Metrics::start(&pool);
     let callers = Callers::new(domain.clone(), TrustedProxies::new(&config.trusted_proxies));
     let auth = Auth::new(domain.clone(), callers.clone(), metrics, stop.clone());
-    let keys = Keys::new(domain.clone(), callers);
+    let keys = Keys::new(domain.clone(), callers.clone());
+    let admin = Admin::new(domain.clone(), callers);
     let envoy = ExtAuthz::new(domain.clone());
     // From an empty router: tonic's own has a fallback, of which the merged router can have but one.
     let auth = AuthServiceServer::new(auth).max_decoding_message_size(limits.max_message_bytes);
     let calls = Routes::from(Router::new())
         .add_service(auth.clone())
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(limits.max_message_bytes))
+        .add_service(AdminServiceServer::new(admin).max_decoding_message_size(limits.max_message_bytes))
         .add_service(AuthorizationServer::new(envoy).max_decoding_message_size(ext_authz::MAX_BYTES))
         .into_axum_router();
     let health = health::service(ready).await.max_decoding_message_size(MAX_NAME_BYTES);

@@ -55,7 +55,7 @@ macro_rules! redacted {
 }
 
 redacted! {
-    ChangePasswordRequest CompleteLinkRequest CompleteOAuthRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest LoginRequest LogoutRequest
+    ChangePasswordRequest CompleteLinkRequest CompleteOAuthRequest ConfirmEmailChangeRequest CreateKeyResponse DeleteMeRequest ImportedUser LoginRequest LogoutRequest
     RefreshRequest RegisterRequest RequestEmailChangeRequest ResetPasswordRequest RotateKeyResponse StartOAuthResponse TokenResponse
     ValidateCredentialRequest VerifyEmailRequest
     HeaderValue HttpRequest
@@ -83,7 +83,7 @@ mod tests {
         let name = field.name();
         // A page token is an id.
         ["token", "code", "state"].contains(&name)
-            || ["password", "access_token", "refresh_token", "credential", "secret"]
+            || ["password", "password_hash", "access_token", "refresh_token", "credential", "secret"]
                 .iter()
                 .any(|s| name.ends_with(s))
     }

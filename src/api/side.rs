@@ -12,10 +12,11 @@ use super::{door, forward_auth};
 
 /// What the internal listener alone serves when there is one: paths, and the beginnings of paths, up to a slash. With an RPC
 /// goes its REST form.
-const INTERNAL: [&str; 5] = [
+const INTERNAL: [&str; 6] = [
     "/countersign.v1.AuthService/ValidateCredential",
     "/countersign.v1.AuthService/BatchValidateCredentials",
     "/countersign.v1.AuthService/WatchRevocations",
+    "/countersign.v1.AdminService/",
     "/envoy.service.auth.v3.Authorization/",
     forward_auth::PATH,
 ];

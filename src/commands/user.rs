@@ -1,10 +1,20 @@
 //! `countersign user …`
 
+mod import;
+mod show;
+
+pub(crate) use import::run as import;
+pub(crate) use show::{list, show};
+
 use std::io::{self, BufRead, IsTerminal};
 
 use countersign::{
     config::Config,
-    domain::{self, Domain, Error, NewAccount},
+    domain::{
+        self, Administrator, Domain, Error, NewAccount,
+        admin::{Revoked, What},
+    },
+    store::users::User,
     types::{DisplayName, Email, Invalid, Password, Scopes, UserId},
 };
 use secrecy::zeroize::Zeroizing;
@@ -33,15 +43,14 @@ pub(crate) async fn set_disabled(config: &Config, user: &str, disabled: bool) ->
     let whom = Whom::parse(user)?;
     let domain = domain(config).await?;
     let done = async {
-        let id = whom.id(&domain).await?;
+        let id = whom.find(&domain).await?.id;
         if disabled {
-            domain.disable_user(id).await?;
+            domain.disable_user(id, &Administrator::operator()).await
         } else {
-            domain.enable_user(id).await?;
+            domain.enable_user(id, &Administrator::operator()).await
         }
-        Ok(id)
     };
-    done.await.map_err(refused).and_then(|id| print(&id.to_string()))
+    done.await.map_err(refused).and_then(|user| print(&user.id.to_string()))
 }
 
 /// Gives an account scopes, or takes them, and prints those that it has then.
@@ -55,10 +64,26 @@ pub(crate) async fn set_scopes(
     let scopes = Scopes::parse(scopes).map_err(|invalid| Failure::Usage(invalid.to_string()))?;
     let domain = domain(config).await?;
     let done = async {
-        let id = whom.id(&domain).await?;
-        if grant { domain.grant_scopes(id, &scopes).await } else { domain.revoke_scopes(id, &scopes).await }
+        let (id, by) = (whom.find(&domain).await?.id, Administrator::operator());
+        if grant {
+            domain.grant_scopes(id, &scopes, &by).await
+        } else {
+            domain.revoke_scopes(id, &scopes, &by).await
+        }
     };
-    done.await.map_err(refused).and_then(|scopes| print(&scopes.to_list()))
+    done.await.map_err(refused).and_then(|user| print(&user.scopes.to_list()))
+}
+
+/// Ends an account's sessions and keys, and prints how many lived.
+pub(crate) async fn revoke_credentials(config: &Config, user: &str, what: What) -> Result<Exit, Failure> {
+    let whom = Whom::parse(user)?;
+    let domain = domain(config).await?;
+    let done = async {
+        let id = whom.find(&domain).await?.id;
+        domain.revoke_credentials(id, what, &Administrator::operator()).await
+    };
+    let Revoked { sessions, keys } = done.await.map_err(refused)?;
+    print(&format!("sessions {sessions}, keys {keys}"))
 }
 
 fn refused(error: Error) -> Failure {
@@ -75,10 +100,10 @@ enum Whom {
 }
 
 impl Whom {
-    async fn id(self, domain: &Domain) -> domain::Result<UserId> {
+    async fn find(self, domain: &Domain) -> domain::Result<User> {
         match self {
-            Self::Id(id) => Ok(id),
-            Self::Address(email) => Ok(domain.find_user(&email).await?.id),
+            Self::Id(id) => domain.find_user(id).await,
+            Self::Address(email) => domain.find_user_by_email(&email).await,
         }
     }
 

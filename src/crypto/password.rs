@@ -1,9 +1,13 @@
-//! Password hashes: argon2id, as PHC strings (S5, S6, S15).
+//! Password hashes: argon2id, as PHC strings (S5, S6, S15); and for as long as it takes until their owners sign in, those of other
+//! systems.
 //!
 //! Owns how a hash is made, which stored ones are believed, and that an unknown account costs what a known one does.
 //! Knows nothing of who may sign in, nor of what a good password is: `domain` calls it, never while it holds a
 //! database connection. The threads are `hash_pool`'s. Password bytes are taken as given: `types::Password` has
 //! normalised them.
+
+mod bcrypt;
+mod stored;
 
 use std::{
     io,
@@ -16,12 +20,16 @@ use std::{
 };
 
 use argon2::{
-    ARGON2ID_IDENT, Algorithm, Argon2, Block, Version,
-    password_hash::phc::{Output, PasswordHash, Salt},
+    Algorithm, Argon2, Block, Version,
+    password_hash::phc::{Output, Salt},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 pub use super::hash_pool::{Caller, HashStats};
+pub use stored::check_foreign;
+
+use stored::{Scheme, Stored};
+
 use super::hash_pool::{HashPool, Memory, PoolError};
 use crate::types::random;
 
@@ -110,34 +118,39 @@ impl PasswordHasher {
 
     /// Hashes a new password, with a salt of its own, into a PHC string; by the `deadline`, if there is one, or not at all.
     pub async fn hash(&self, password: SecretString, deadline: Option<Instant>) -> Result<String, HashError> {
-        let (params, salt) = (self.0.params, new_salt());
+        let salt = new_salt();
         let caller = Caller { deadline, presence: None };
-        let output = self.0.derive(password, params, salt, NEW_OUTPUT_BYTES, caller).await?;
-        Ok(Stored { params, salt, output }.to_phc())
+        let output = self.0.derive(password, self.0.own(), salt, NEW_OUTPUT_BYTES, caller).await?;
+        let Params { memory_kib, iterations, parallelism } = self.0.params;
+        Ok(format!("$argon2id$v=19$m={memory_kib},t={iterations},p={parallelism}${salt}${output}"))
     }
 
     /// Compares a password with a stored PHC string. Without one (no such account, or it has no password) the
     /// password is hashed all the same, to no avail: both cost the same, and the answer is always
     /// [`Verdict::NoMatch`] (S15). That is the whole dummy: there is nothing to prepare, hence nothing to be late. Once the
     /// `caller` has left, a comparison that has not begun is not made: [`HashError::Failed`].
+    ///
+    /// A hash that was imported costs what its own parameters say. Until its owner first signs in, the time of a try may tell that
+    /// there is an account; see docs/administration.md.
     pub async fn verify(
         &self,
         password: SecretString,
         stored: Option<&str>,
         caller: Caller,
     ) -> Result<Verdict, HashError> {
-        let stored = stored.map(|phc| Stored::parse(phc).ok_or(HashError::Unsupported)).transpose();
-        let (params, salt, output_len) = if let Ok(Some(stored)) = &stored {
-            (stored.params, stored.salt, stored.output.len())
+        let stored = stored.map(|text| Stored::parse(text).ok_or(HashError::Unsupported)).transpose();
+        let (scheme, salt, output_len) = if let Ok(Some(stored)) = &stored {
+            (stored.scheme, stored.salt, stored.output.len())
         } else {
             // An unacceptable hash costs as much, too: it must not tell that its account exists.
             self.0.dummy_runs.fetch_add(1, Ordering::Relaxed);
-            (self.0.params, new_salt(), NEW_OUTPUT_BYTES)
+            (self.0.own(), new_salt(), NEW_OUTPUT_BYTES)
         };
-        let output = self.0.derive(password, params, salt, output_len, caller).await?;
+        let can_hold = scheme.can_hold(&password);
+        let output = self.0.derive(password, scheme, salt, output_len, caller).await?;
         Ok(match stored? {
             // `Output` compares in constant time.
-            Some(stored) if stored.output == output => {
+            Some(stored) if stored.output == output && can_hold => {
                 if stored.is_weaker_than(self.0.params) {
                     Verdict::MatchButWeaker
                 } else {
@@ -164,17 +177,22 @@ fn new_salt() -> Salt {
 }
 
 impl Inner {
+    /// How new passwords are hashed.
+    fn own(&self) -> Scheme {
+        Scheme::Argon2(Algorithm::Argon2id, self.params)
+    }
+
     async fn derive(
         &self,
         password: SecretString,
-        params: Params,
+        scheme: Scheme,
         salt: Salt,
         output_len: usize,
         caller: Caller,
     ) -> Result<Output, HashError> {
         let own = self.params.memory_kib as usize;
         let work = move |memory: &mut Memory| {
-            let output = params.derive(&password, &salt, output_len, memory);
+            let output = scheme.derive(&password, &salt, output_len, memory);
             // A stored hash that wanted more than ours do shall not keep it.
             memory.truncate(own);
             memory.shrink_to_fit();
@@ -200,64 +218,24 @@ impl Params {
         argon2::Params::new(memory_kib, iterations, parallelism, Some(output_len)).ok()
     }
 
-    fn derive(self, password: &SecretString, salt: &Salt, len: usize, memory: &mut Memory) -> Option<Output> {
+    fn derive(
+        self,
+        algorithm: Algorithm,
+        password: &SecretString,
+        salt: &Salt,
+        len: usize,
+        memory: &mut Memory,
+    ) -> Option<Output> {
         let params = self.to_argon2(len)?;
         let blocks = params.block_count();
         memory.try_reserve_exact(blocks.saturating_sub(memory.len())).ok()?;
         memory.resize(blocks.max(memory.len()), Block::new());
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon2 = Argon2::new(algorithm, Version::V0x13, params);
         let mut buffer = [0; Output::MAX_LENGTH];
         let bytes = buffer.get_mut(..len)?;
         let password = password.expose_secret().as_bytes();
         argon2.hash_password_into_with_memory(password, salt, bytes, memory).ok()?;
         Output::new(bytes).ok()
-    }
-}
-
-/// A hash that is on the allow-list.
-struct Stored {
-    params: Params,
-    salt: Salt,
-    output: Output,
-}
-
-impl Stored {
-    /// Reads a PHC string; `None` for anything that is not on the allow-list. `m`, `t` and `p` must be there and nothing
-    /// else: the parser would otherwise fill in defaults of its own.
-    fn parse(phc: &str) -> Option<Self> {
-        let phc = PasswordHash::new(phc).ok()?;
-        if phc.algorithm != ARGON2ID_IDENT
-            || phc.version != Some(Version::V0x13.into())
-            || phc.params.iter().count() != 3
-        {
-            return None;
-        }
-        let params = Params {
-            memory_kib: phc.params.get_decimal("m")?,
-            iterations: phc.params.get_decimal("t")?,
-            parallelism: phc.params.get_decimal("p")?,
-        };
-        let (salt, output) = (phc.salt?, phc.hash?);
-        params.to_argon2(output.len())?;
-        (SALT_BYTES.contains(&salt.len()) && OUTPUT_BYTES.contains(&output.len())).then_some(Self {
-            params,
-            salt,
-            output,
-        })
-    }
-
-    fn to_phc(&self) -> String {
-        let Self { params: Params { memory_kib, iterations, parallelism }, salt, output } = self;
-        format!("$argon2id$v=19$m={memory_kib},t={iterations},p={parallelism}${salt}${output}")
-    }
-
-    /// Weaker in any one respect. That a hash with less memory may make up for it with more passes is not weighed: one
-    /// more hash settles it. Lanes do not count, as they change the attacker's cost hardly at all.
-    fn is_weaker_than(&self, today: Params) -> bool {
-        self.params.memory_kib < today.memory_kib
-            || self.params.iterations < today.iterations
-            || self.salt.len() < NEW_SALT_BYTES
-            || self.output.len() < NEW_OUTPUT_BYTES
     }
 }
 

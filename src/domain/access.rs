@@ -1,11 +1,17 @@
 //! Who calls: from a presented credential to somebody who may, or to the reason why not.
 
+use std::sync::Arc;
+
 use super::{
     Client, Domain, Error, Result,
     revocations::Session,
     validate::{Principal, Status},
 };
-use crate::types::{Scopes, SessionId, UserId};
+use crate::{
+    crypto::api_key,
+    store::api_keys,
+    types::{Scopes, SessionId, Time, UserId},
+};
 
 /// A signed-in user.
 #[derive(Debug, Clone)]
@@ -46,15 +52,42 @@ impl Domain {
     pub async fn authenticate_user(&self, credential: Option<&str>, client: Client) -> Result<SignedIn> {
         match self.authenticate(credential).await? {
             Principal::User { user_id, session_id, .. } => {
-                // What a session may change is told by the database, not from memory: another replica may have ended it
-                // this very moment, because it was stolen.
-                match self.read_session(user_id, session_id).await? {
-                    Session::Disabled => Err(Error::AccountDisabled),
-                    Session::Ended => Err(Error::CredentialRevoked),
-                    _ => Ok(SignedIn { user_id, session_id, client }),
-                }
+                self.read_live_session(user_id, session_id).await?;
+                Ok(SignedIn { user_id, session_id, client })
             }
             Principal::ApiKey { .. } => Err(Error::SessionRequired),
+        }
+    }
+
+    /// What the user of a session may do now, if it lives. What a session may change is told by the database, not from
+    /// memory: another replica may have ended it this very moment, because it was stolen.
+    pub(super) async fn read_live_session(
+        &self,
+        user_id: UserId,
+        session_id: SessionId,
+    ) -> Result<Arc<Scopes>> {
+        match self.read_session(user_id, session_id).await? {
+            Session::Disabled => Err(Error::AccountDisabled),
+            Session::Limited(scopes) => Ok(scopes),
+            Session::Ended | Session::Alive | Session::Unknown => Err(Error::CredentialRevoked),
+        }
+    }
+
+    /// What a key may do now, if it lives, by the database alike.
+    pub(super) async fn read_live_key(&self, secret: &str) -> Result<Scopes> {
+        let digest = api_key::digest(secret).ok_or(Error::InvalidCredential)?;
+        let found = api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?;
+        let (secret, key, owner) = found.ok_or(Error::InvalidCredential)?;
+        let now = self.clock.now();
+        let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
+        if over(key.expire_time) {
+            Err(Error::CredentialExpired)
+        } else if owner.disabled_time.is_some() {
+            Err(Error::AccountDisabled)
+        } else if key.revoke_time.is_some() || over(secret.expire_time) {
+            Err(Error::CredentialRevoked)
+        } else {
+            Ok(key.scopes.intersection(&owner.scopes))
         }
     }
 }

@@ -21,12 +21,22 @@ pub(super) struct Deed {
     user_id: Option<UserId>,
     session_id: Option<SessionId>,
     key_id: Option<KeyId>,
+    actor_user_id: Option<UserId>,
+    actor_key_id: Option<KeyId>,
 }
 
 impl Deed {
     /// That this was done to nobody's account, until it is said whose.
     pub(super) const fn done(action: Action) -> Self {
-        Self { action, outcome: Outcome::Succeeded, user_id: None, session_id: None, key_id: None }
+        Self {
+            action,
+            outcome: Outcome::Succeeded,
+            user_id: None,
+            session_id: None,
+            key_id: None,
+            actor_user_id: None,
+            actor_key_id: None,
+        }
     }
 
     /// That this was refused.
@@ -54,6 +64,11 @@ impl Deed {
         Self { key_id: Some(id), ..self }
     }
 
+    /// By which administrator, and by which key of theirs.
+    pub(super) fn by(self, user_id: Option<UserId>, key_id: Option<KeyId>) -> Self {
+        Self { actor_user_id: user_id, actor_key_id: key_id, ..self }
+    }
+
     /// Writes the row, and the log line once the transaction has committed.
     pub(super) async fn record(self, tx: &mut Tx, client: &Client) -> Result<()> {
         let now = tx.now().await?;
@@ -62,7 +77,7 @@ impl Deed {
 
     /// The same, by a time that the transaction has asked for already.
     pub(super) async fn record_at(self, tx: &mut Tx, client: &Client, now: Time) -> Result<()> {
-        let Self { action, outcome, user_id, session_id, key_id } = self;
+        let Self { action, outcome, user_id, session_id, key_id, actor_user_id, actor_key_id } = self;
         let event = Event {
             id: EventId::generate(now),
             user_id,
@@ -73,6 +88,8 @@ impl Deed {
             ip_address: client.ip_address(),
             user_agent: client.user_agent().to_owned(),
             create_time: now,
+            actor_user_id,
+            actor_key_id,
         };
         events::insert(tx, &event).await?;
         let client = client.clone();
@@ -89,6 +106,8 @@ impl Deed {
             user_id = self.user_id.map(display),
             session_id = self.session_id.map(display),
             key_id = self.key_id.map(display),
+            actor_user_id = self.actor_user_id.map(display),
+            actor_key_id = self.actor_key_id.map(display),
             address = client.address.map(display),
             "{action} {outcome}"
         );
@@ -119,6 +138,6 @@ impl Domain {
         after: Option<EventId>,
         limit: i64,
     ) -> Result<Vec<Event>> {
-        Ok(events::list(&mut self.store.conn().await?, user_id, after, limit).await?)
+        Ok(events::list(&mut self.store.conn().await?, Some(user_id), None, after, limit).await?)
     }
 }

@@ -4,16 +4,15 @@
 //! calls it with values that are already parsed; `worker` enters here, too.
 
 pub mod access;
+pub mod admin;
 mod asked;
 mod audit;
 mod change_email;
 mod change_password;
 mod client;
 mod delete_me;
-mod disable_user;
 pub mod error;
 mod feed;
-mod grant_scopes;
 mod key_records;
 mod keyring;
 pub mod keys;
@@ -53,6 +52,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify};
 
+pub use admin::Administrator;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use keyring::{LoadError, VerificationKey};

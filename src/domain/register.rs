@@ -12,7 +12,7 @@ use crate::{
         self, Tx, password_failures,
         users::{self, User},
     },
-    types::{DisplayName, Email, Password, UserId, event::Action, password::PasswordHash},
+    types::{DisplayName, Email, Password, event::Action, password::PasswordHash},
 };
 
 /// What an account is made of.
@@ -91,19 +91,9 @@ impl Domain {
 
     async fn insert_account(&self, tx: &mut Tx, new: &NewAccount, hash: PasswordHash) -> Result<User> {
         let now = tx.now().await?;
-        let user = User {
-            id: UserId::generate(now),
-            email: new.email.as_given().to_owned(),
-            email_normalized: new.email.normalized().to_owned(),
-            email_verified_time: None,
-            name: new.name.as_str().to_owned(),
-            password_hash: Some(hash),
-            password_version: 1,
-            scopes: self.settings.default_scopes.clone(),
-            disabled_time: None,
-            create_time: now,
-            update_time: now,
-        };
+        let scopes = self.settings.default_scopes.clone();
+        let account = User::new(Some(&new.email), new.name.as_str(), scopes, now);
+        let user = User { password_hash: Some(hash), ..account };
         match users::insert(tx, &user).await {
             Ok(()) => {}
             Err(store::Error::Conflict) => return Err(Error::EmailAlreadyRegistered),

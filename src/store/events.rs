@@ -32,6 +32,10 @@ pub struct Event {
     pub user_agent: String,
     /// When.
     pub create_time: Time,
+    /// Which administrator did it; absent where it was the account's owner, or a command.
+    pub actor_user_id: Option<UserId>,
+    /// By which key of theirs.
+    pub actor_key_id: Option<KeyId>,
 }
 
 /// Adds an event.
@@ -39,20 +43,23 @@ pub async fn insert(tx: &mut Tx, event: &Event) -> Result<()> {
     run!(tx, c => Ok(diesel::insert_into(events::table).values(event).execute(c).await?)).map(drop)
 }
 
-/// The user's events, newest first, from the one after `after` on.
+/// Events, newest first, from the one after `after` on: of this user or of all, of this kind or of every one.
 pub async fn list(
     conn: &mut Conn,
-    user_id: UserId,
+    user_id: Option<UserId>,
+    action: Option<Action>,
     after: Option<EventId>,
     limit: i64,
 ) -> Result<Vec<Event>> {
     run!(conn, c => {
-        let mut query = events::table
-            .filter(events::user_id.eq(user_id))
-            .select(Event::as_select())
-            .order(events::id.desc())
-            .limit(limit)
-            .into_boxed();
+        let mut query =
+            events::table.select(Event::as_select()).order(events::id.desc()).limit(limit).into_boxed();
+        if let Some(user_id) = user_id {
+            query = query.filter(events::user_id.eq(user_id));
+        }
+        if let Some(action) = action {
+            query = query.filter(events::action.eq(action));
+        }
         if let Some(after) = after {
             query = query.filter(events::id.lt(after));
         }

@@ -16,6 +16,7 @@ diesel::table! {
         disabled_time -> Nullable<SqlTime>,
         create_time -> SqlTime,
         update_time -> SqlTime,
+        kind -> Text,
     }
 }
 
@@ -173,6 +174,8 @@ diesel::table! {
         ip_address -> Text,
         user_agent -> Text,
         create_time -> SqlTime,
+        actor_user_id -> Nullable<SqlId>,
+        actor_key_id -> Nullable<SqlId>,
     }
 }
 

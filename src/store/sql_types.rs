@@ -17,7 +17,7 @@ use diesel::{
 use uuid::Uuid;
 
 use crate::types::{
-    Digest, EventId, IdentityId, KeyId, MailId, Scopes, SessionId, Time, UserId,
+    Digest, EventId, IdentityId, KeyId, MailId, Scopes, SessionId, Time, UserId, UserKind,
     event::{Action, Outcome},
     password::PasswordHash,
 };
@@ -209,5 +209,13 @@ common_column!(
     String,
     |outcome: &Outcome| outcome.as_str().to_owned(),
     |name: String| Ok(Outcome::from_name(&name))
+);
+common_column!(
+    UserKind,
+    UserKindColumn,
+    Text,
+    String,
+    |kind: &UserKind| kind.as_str().to_owned(),
+    |name: String| Ok(UserKind::from_name(&name))
 );
 common_column!(PasswordHash, PasswordHashColumn, Text, String, phc, password_hash_of);

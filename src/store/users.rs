@@ -6,18 +6,18 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::{Conn, Result, Tx, run, schema::users};
-use crate::types::{Email, Scopes, Time, UserId, password::PasswordHash};
+use crate::types::{Email, Scopes, Time, UserId, UserKind, password::PasswordHash};
 
-/// A person's account.
+/// An account.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = users)]
 #[diesel(check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
 pub struct User {
     /// `usr_…`.
     pub id: UserId,
-    /// The address as it was given.
+    /// The address as it was given; empty where there is none.
     pub email: String,
-    /// The address as it is compared; unique.
+    /// The address as it is compared; unique. A service account has a text instead that no address can be.
     pub email_normalized: String,
     /// When control of the address was proven.
     pub email_verified_time: Option<Time>,
@@ -35,6 +35,31 @@ pub struct User {
     pub create_time: Time,
     /// When it was last changed.
     pub update_time: Time,
+    /// Whose it is.
+    pub kind: UserKind,
+}
+
+impl User {
+    /// An account without a password, made now. Without an address, it is a service account.
+    pub fn new(email: Option<&Email>, name: &str, scopes: Scopes, now: Time) -> Self {
+        let id = UserId::generate(now);
+        let kind = if email.is_some() { UserKind::Person } else { UserKind::ServiceAccount };
+        Self {
+            id,
+            email: email.map(|email| email.as_given().to_owned()).unwrap_or_default(),
+            // Every address has an `@`.
+            email_normalized: email.map_or_else(|| id.to_string(), |email| email.normalized().to_owned()),
+            email_verified_time: None,
+            name: name.to_owned(),
+            password_hash: None,
+            password_version: 1,
+            scopes,
+            disabled_time: None,
+            create_time: now,
+            update_time: now,
+            kind,
+        }
+    }
 }
 
 /// What of an account bears on its credentials.
@@ -65,6 +90,61 @@ pub struct Login {
 /// Adds an account. `Conflict` when the address has one.
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     run!(tx, c => Ok(diesel::insert_into(users::table).values(user).execute(c).await?)).map(drop)
+}
+
+/// Adds an account, unless the address has one. Says whether it did.
+pub async fn insert_if_absent(tx: &mut Tx, user: &User) -> Result<bool> {
+    let query = diesel::insert_into(users::table).values(user).on_conflict_do_nothing();
+    run!(tx, c => Ok(query.execute(c).await? == 1))
+}
+
+/// Which accounts are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// People's whose address, as it is compared, begins with this.
+    pub email_prefix: Option<String>,
+    /// Those that are shut, or those that are not.
+    pub disabled: Option<bool>,
+    /// Those of this kind.
+    pub kind: Option<UserKind>,
+}
+
+/// Accounts, newest first, from the one after `after` on.
+pub async fn list(conn: &mut Conn, filter: &Filter, after: Option<UserId>, limit: i64) -> Result<Vec<User>> {
+    let pattern = filter.email_prefix.as_deref().map(beginning_with);
+    run!(conn, c => {
+        let mut query = users::table.select(User::as_select()).order(users::id.desc()).limit(limit).into_boxed();
+        if let Some(after) = after {
+            query = query.filter(users::id.lt(after));
+        }
+        if let Some(pattern) = &pattern {
+            query = query
+                .filter(users::kind.eq(UserKind::Person))
+                .filter(users::email_normalized.like(pattern).escape('\\'));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(users::kind.eq(kind));
+        }
+        match filter.disabled {
+            Some(true) => query = query.filter(users::disabled_time.is_not_null()),
+            Some(false) => query = query.filter(users::disabled_time.is_null()),
+            None => {}
+        }
+        Ok(query.load(c).await?)
+    })
+}
+
+/// A pattern of `LIKE`, in which nothing of the text is special.
+fn beginning_with(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
 }
 
 /// What bears on the credentials of these accounts, as far as they exist.

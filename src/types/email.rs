@@ -54,6 +54,17 @@ impl Email {
         Ok(Self { given: given.to_owned(), normalized })
     }
 
+    /// The beginning of an address, to look addresses up by, in the form that is compared.
+    pub fn prefix(text: &str) -> Result<String, Invalid> {
+        let text = text.trim();
+        if text.len() > MAX_BYTES || text.contains(char::is_control) {
+            return Err(Invalid::new(format!("at most {MAX_BYTES} bytes without control characters")));
+        }
+        // Of a whole address the domain is compared in another form, too.
+        let lower = || text.nfc().flat_map(char::to_lowercase).nfc().collect();
+        Ok(Self::parse(text).map_or_else(|_| lower(), |email| email.normalized))
+    }
+
     /// As it was given, trimmed.
     pub fn as_given(&self) -> &str {
         &self.given

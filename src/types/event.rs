@@ -74,6 +74,12 @@ named! {
         EnableAccount = "enable_account",
         /// The operator changed what the account may do.
         ChangeScopes = "change_scopes",
+        /// An administrator ended the account's sessions, its keys, or both.
+        RevokeCredentials = "revoke_credentials",
+        /// A service account was made.
+        CreateServiceAccount = "create_service_account",
+        /// The account was taken over from another system.
+        ImportAccount = "import_account",
         /// A key was made.
         CreateKey = "create_key",
         /// A key's record was changed.

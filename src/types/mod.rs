@@ -17,6 +17,7 @@ pub mod scopes;
 pub mod throttle;
 pub mod time;
 pub mod token_format;
+pub mod user_kind;
 
 pub use clock::Clock;
 pub use digest::Digest;
@@ -29,6 +30,7 @@ pub use scopes::{Scope, Scopes};
 pub use throttle::Throttle;
 pub use time::Time;
 pub use token_format::TokenFormat;
+pub use user_kind::UserKind;
 
 /// Why a value was refused, in words for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use countersign::{
     api::pb::{self, CredentialStatus},
-    domain::Domain,
+    domain::{Administrator, Domain, admin::What},
 };
 use tonic::Status;
 
@@ -37,6 +37,8 @@ enum Event {
     SignInAsFirstProof,
     LinkIdentity,
     UnlinkIdentity,
+    RevokeCredentials,
+    DeleteByAdministrator,
     LockOut,
 }
 
@@ -62,7 +64,7 @@ type Told = [usize; 3];
 /// one that was used is void, and who has proven the address has none to prove it. The first row is vaultwarden
 /// CVE-2026-43911: a refresh token that outlived a change of the password.
 #[rustfmt::skip] // A table is read by its columns.
-const MATRIX: [(Event, [Worth; 9], Told); 18] = [
+const MATRIX: [(Event, [Worth; 9], Told); 20] = [
     //                     own session      another session    API      token that was mailed      password  ended sessions,
     //                     access   refresh access   refresh   key      proves   resets   changes  before    keys; user changed
     (E::ChangePassword,    [LIVES,   LIVES, REVOKED, ENDED,    LIVES,   LIVES,   VOID,    VOID,    WRONG ],  [1, 0, 0]),
@@ -82,6 +84,8 @@ const MATRIX: [(Event, [Worth; 9], Told); 18] = [
     (E::SignInAsFirstProof,[REVOKED, ENDED, REVOKED, ENDED,    REVOKED, VOID,    VOID,    VOID,    WRONG ],  [2, 1, 0]),
     (E::LinkIdentity,      [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    LIVES,   LIVES,   LIVES ],  [0, 0, 0]),
     (E::UnlinkIdentity,    [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   VOID,    LIVES,   LIVES,   LIVES ],  [0, 0, 0]),
+    (E::RevokeCredentials, [REVOKED, ENDED, REVOKED, ENDED,    REVOKED, LIVES,   LIVES,   LIVES,   LIVES ],  [2, 1, 0]),
+    (E::DeleteByAdministrator, [REVOKED, ENDED, REVOKED, ENDED, GONE,   VOID,    VOID,    VOID,    WRONG ],  [2, 1, 1]),
     (E::LockOut,           [LIVES,   LIVES, LIVES,   LIVES,    LIVES,   LIVES,   LIVES,   LIVES,   HELD  ],  [0, 0, 0]),
 ];
 
@@ -133,13 +137,24 @@ impl Account {
                 server.reset_password(&self.reset, NEW_PASSWORD).await.unwrap();
             }
             E::Disable => {
-                operator.disable_user(id).await.unwrap();
+                operator.disable_user(id, &Administrator::operator()).await.unwrap();
                 server.wait_for_status(&self.key, CredentialStatus::Disabled).await;
                 server.wait_for_status(&self.own.access_token, CredentialStatus::Disabled).await;
             }
+            E::RevokeCredentials => {
+                let what = What { sessions: true, keys: true };
+                operator.revoke_credentials(id, what, &Administrator::operator()).await.unwrap();
+                server.wait_for_status(&self.key, CredentialStatus::Revoked).await;
+                server.wait_for_status(&self.own.access_token, CredentialStatus::Revoked).await;
+            }
+            E::DeleteByAdministrator => {
+                operator.delete_user(id, &Administrator::operator()).await.unwrap();
+                server.wait_for_status(&self.key, CredentialStatus::Invalid).await;
+                server.wait_for_status(&self.own.access_token, CredentialStatus::Revoked).await;
+            }
             E::DisableAndEnable => {
-                operator.disable_user(id).await.unwrap();
-                operator.enable_user(id).await.unwrap();
+                operator.disable_user(id, &Administrator::operator()).await.unwrap();
+                operator.enable_user(id, &Administrator::operator()).await.unwrap();
                 server.wait_for_status(&self.key, CredentialStatus::Revoked).await;
                 server.wait_for_status(&self.own.access_token, CredentialStatus::Revoked).await;
             }
@@ -242,9 +257,10 @@ on_both! {
             async move { keys.create_key(request).await.map(|answer| answer.into_inner().secret) }
         };
         let makes = futures_util::future::join_all((0..50).map(|_| call()));
-        let (made, disabled) = tokio::join!(makes, operator.disable_user(id));
+        let by = Administrator::operator();
+        let (made, disabled) = tokio::join!(makes, operator.disable_user(id, &by));
         disabled.unwrap();
-        operator.enable_user(id).await.unwrap();
+        operator.enable_user(id, &Administrator::operator()).await.unwrap();
         for secret in made.into_iter().flatten() {
             server.wait_for_status(&secret, CredentialStatus::Revoked).await;
         }

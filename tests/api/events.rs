@@ -3,7 +3,7 @@
 use countersign::{
     api::pb,
     app,
-    domain::Domain,
+    domain::{Administrator, Domain},
     types::{Scopes, Time, event::Action},
 };
 use serde_json::{Value, json};
@@ -258,15 +258,15 @@ on_both! {
 
         let operator = story.operator().await;
         story.server.advance(1);
-        operator.grant_scopes(user_id.parse().unwrap(), &Scopes::parse(["a"]).unwrap()).await.unwrap();
+        operator.grant_scopes(user_id.parse().unwrap(), &Scopes::parse(["a"]).unwrap(), &Administrator::operator()).await.unwrap();
         story.tells_of("CHANGE_SCOPES SUCCEEDED", "", "", String::new(), String::new());
         story.server.advance(1);
-        operator.disable_user(user_id.parse().unwrap()).await.unwrap();
+        operator.disable_user(user_id.parse().unwrap(), &Administrator::operator()).await.unwrap();
         story.tells_of("DISABLE_ACCOUNT SUCCEEDED", "", "", String::new(), String::new());
         story.fails("Login", "", json!({"email": NEW_EMAIL, "password": PASSWORD})).await;
         story.tells("SIGN_IN FAILED", "", "");
         story.server.advance(1);
-        operator.enable_user(user_id.parse().unwrap()).await.unwrap();
+        operator.enable_user(user_id.parse().unwrap(), &Administrator::operator()).await.unwrap();
         story.tells_of("ENABLE_ACCOUNT SUCCEEDED", "", "", String::new(), String::new());
         let own = story.signs_in("Login", NEW_EMAIL, PASSWORD).await;
 
@@ -295,8 +295,14 @@ on_both! {
         }
         let action = |told: &Told| told.what.split(' ').next().unwrap().to_lowercase();
         let mut actions: Vec<_> = story.told.iter().map(action).collect();
-        // These take a provider: tests/api/oauth.rs.
-        let elsewhere = [Action::LinkIdentity, Action::UnlinkIdentity];
+        // These take a provider: tests/api/oauth.rs. And these an administrator: tests/api/admin.
+        let elsewhere = [
+            Action::LinkIdentity,
+            Action::UnlinkIdentity,
+            Action::RevokeCredentials,
+            Action::CreateServiceAccount,
+            Action::ImportAccount,
+        ];
         let here = Action::ALL.iter().filter(|action| !elsewhere.contains(action));
         let mut all: Vec<_> = here.map(|action| action.as_str().to_owned()).collect();
         actions.sort_unstable();

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use countersign::api::pb::{
-    self,
-    envoy::{
-        config::core::v3::{HeaderMap, HeaderValue, header_value_option::HeaderAppendAction},
-        service::auth::v3::{
-            AttributeContext, CheckRequest, DeniedHttpResponse, OkHttpResponse,
-            attribute_context::{HttpRequest, Request as Asked},
-            authorization_client::AuthorizationClient,
-            check_response::HttpResponse,
+use countersign::{
+    api::pb::{
+        self,
+        envoy::{
+            config::core::v3::{HeaderMap, HeaderValue, header_value_option::HeaderAppendAction},
+            service::auth::v3::{
+                AttributeContext, CheckRequest, DeniedHttpResponse, OkHttpResponse,
+                attribute_context::{HttpRequest, Request as Asked},
+                authorization_client::AuthorizationClient,
+                check_response::HttpResponse,
+            },
         },
     },
+    domain::Administrator,
 };
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
@@ -227,7 +230,7 @@ async fn whoever_does_not_is_told_why(kind: Kind) {
     let header = [("authorization", bearer_token.as_str())];
     assert_eq!(ask(&server, &header, "").await, denied(401, "CREDENTIAL_REVOKED"));
     let operator = server.replica().domain().await;
-    operator.disable_user(server.get_me(&other).await.unwrap().id.parse().unwrap()).await.unwrap();
+    operator.disable_user(server.get_me(&other).await.unwrap().id.parse().unwrap(), &Administrator::operator()).await.unwrap();
     server.wait_for_status(&other, pb::CredentialStatus::Disabled).await;
     let other = format!("Bearer {other}");
     assert_eq!(ask(&server, &[("authorization", &other)], "").await, denied(403, "ACCOUNT_DISABLED"));

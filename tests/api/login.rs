@@ -209,13 +209,14 @@ on_both! {
         let server = Server::start(database).await;
         server.register().await;
         for phc in [
-            phc(Algorithm::Argon2i, Version::V0x13, (19_456, 2)),
             phc(Algorithm::Argon2d, Version::V0x13, (19_456, 2)),
             phc(Algorithm::Argon2id, Version::V0x10, (19_456, 2)),
             phc(Algorithm::Argon2id, Version::V0x13, (1024, 2)),
             phc(Algorithm::Argon2id, Version::V0x13, (8192, 11)),
             // A row does not decide how much memory the service takes.
             "$argon2id$v=19$m=4194304,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZg".to_owned(),
+            // Nor how long: 2 to the 15th rounds.
+            "$2b$15$abcdefghijklmnopqrstuuZ8X3GfbYivifLbmoPOom9wqCo.jSzVy".to_owned(),
             "$pbkdf2-sha256$i=600000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZg".to_owned(),
             PASSWORD.to_owned(),
             String::new(),

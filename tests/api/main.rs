@@ -15,6 +15,7 @@ mod sink;
 mod support;
 mod wire;
 
+mod admin;
 mod bad_input;
 mod callers;
 mod change_email;

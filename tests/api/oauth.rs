@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use countersign::api::pb::{self, CredentialStatus as S};
+use countersign::{
+    api::pb::{self, CredentialStatus as S},
+    domain::Administrator,
+};
 use http::Method;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -159,7 +162,7 @@ on_both! {
         let (server, idp) = started(database).await;
         let user = sign_in(&server, &idp, |_| {}).await.unwrap().user.unwrap();
         let operator = server.replica().domain().await;
-        operator.disable_user(user.id.parse().unwrap()).await.unwrap();
+        operator.disable_user(user.id.parse().unwrap(), &Administrator::operator()).await.unwrap();
         expect_status(sign_in(&server, &idp, |_| {}).await, Code::PermissionDenied, "ACCOUNT_DISABLED");
         let closed = configure(server.replica(), &idp).set("ACCOUNTS__REGISTRATION", "closed");
         server.stop().await;

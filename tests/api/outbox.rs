@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::{
-    domain::{Client, Domain},
+    domain::{Administrator, Client, Domain},
     types::{Email, Password},
 };
 use futures_util::{FutureExt, future::join_all};
@@ -219,8 +219,8 @@ on_both! {
         for email in [EMAIL, "shut@example.com"] {
             house.register(email).await;
         }
-        let shut = house.domain.find_user(&Email::parse("shut@example.com").unwrap()).await.unwrap();
-        house.domain.disable_user(shut.id).await.unwrap();
+        let shut = house.domain.find_user_by_email(&Email::parse("shut@example.com").unwrap()).await.unwrap();
+        house.domain.disable_user(shut.id, &Administrator::operator()).await.unwrap();
         house.deliver().await;
         let tables =
             ["users", "sessions", "one_time_tokens", "rate_windows", "password_failures", "events", "changes"];

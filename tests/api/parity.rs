@@ -4,6 +4,7 @@
 //! back is compared. An RPC of the protos without a case of success and one of failure fails the test, so that a new one
 //! cannot be forgotten.
 
+mod admin;
 mod identities;
 mod mails;
 
@@ -229,10 +230,11 @@ fn ends() -> Vec<Step> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_answers_and_fails_alike_through_every_door() {
-    let story: Vec<Step> = [people(), keys(), questions(), mails::story(), identities::story(), ends()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let story: Vec<Step> =
+        [people(), keys(), questions(), admin::story(), mails::story(), identities::story(), ends()]
+            .into_iter()
+            .flatten()
+            .collect();
     for rpc in rpcs() {
         let cases = || story.iter().filter(|step| step.rpc == rpc.name());
         let elsewhere = identities::TAKE_A_PROVIDER.contains(&rpc.name());
@@ -364,13 +366,15 @@ fn fill(message: &Value, kept: &Kept) -> Value {
 
 /// Replaces ids, tokens and keys by their number in the order of appearance, so that what is equal stays equal.
 fn without_fresh(mut body: Value, fresh: &mut Vec<String>) -> Value {
-    const FRESH: [&str; 11] = [
+    const FRESH: [&str; 13] = [
         "access_token",
         "refresh_token",
         "secret",
         "hint",
         "id",
         "user_id",
+        "actor_user_id",
+        "actor_key_id",
         "session_id",
         "key_id",
         "kid",

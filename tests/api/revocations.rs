@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     api::pb::{self, CredentialStatus as S, revocation::Subject},
+    domain::Administrator,
     types::UserId,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -73,10 +74,10 @@ on_both! {
         let key = server.create_key(&tokens.access_token, &["read"]).await.secret;
         assert_eq!(server.status_of(&key).await, S::Valid);
         let operator = server.replica().domain().await;
-        operator.disable_user(user_id(&tokens)).await.unwrap();
+        operator.disable_user(user_id(&tokens), &Administrator::operator()).await.unwrap();
         server.wait_for_status(&tokens.access_token, S::Disabled).await;
         server.wait_for_status(&key, S::Disabled).await;
-        operator.enable_user(user_id(&tokens)).await.unwrap();
+        operator.enable_user(user_id(&tokens), &Administrator::operator()).await.unwrap();
         server.wait_for_status(&tokens.access_token, S::Revoked).await;
         server.wait_for_status(&key, S::Revoked).await;
         let again = server.login(EMAIL, PASSWORD).await.unwrap().access_token;
@@ -227,7 +228,7 @@ on_both! {
         let other = server.register_as("other@example.com").await;
         let missed = session(&server.validate(&other.access_token).await);
         let operator = server.replica().domain().await;
-        operator.disable_user(user_id(&other)).await.unwrap();
+        operator.disable_user(user_id(&other), &Administrator::operator()).await.unwrap();
         server.wait_for_status(&other.access_token, S::Disabled).await;
         let mut stream = watch(&server, &tokens.access_token, &cursor).await.unwrap();
         let again = next(&mut stream).await;

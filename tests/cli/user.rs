@@ -113,6 +113,117 @@ on_both! {
     }
 }
 
+/// The objects of JSON lines.
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+on_both! {
+    async fn accounts_are_listed_and_shown_and_their_credentials_ended_under_a_running_service(database: Kind) {
+        // S21
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        let service = place.serve();
+        let (_, tokens) = service.post(REGISTER, &account());
+        let (_, other) = service.post(LOGIN, &account());
+        let bearer = format!("authorization: Bearer {}\r\n", tokens["access_token"].as_str().unwrap());
+        let (_, key) = service.post_with("/api/v1/keys", &json!({ "name": "test" }), &bearer);
+        let id = tokens["user"]["id"].as_str().unwrap();
+        assert_eq!(place.run_with(&["user", "create", "--email", "second@example.com"], PASSWORD).code, Some(0));
+        place.run(&["user", "disable", "second@example.com"]);
+
+        let table = place.run(&["user", "list"]);
+        let lines: Vec<_> = table.stdout.lines().collect();
+        assert_eq!(lines.len(), 3, "{table:?}");
+        assert!(lines[0].starts_with("ID ") && lines[0].ends_with("SCOPES"), "{table:?}");
+        assert!(lines[1].contains("disabled") && lines[1].contains("second@example.com"), "{table:?}");
+        assert!(lines[2].starts_with(id) && lines[2].contains(EMAIL), "{table:?}");
+        for (args, expected) in [
+            (&["--json"][..], &["second@example.com", EMAIL][..]),
+            (&["--json", "--email", "USER@"], &[EMAIL]),
+            (&["--json", "--disabled"], &["second@example.com"]),
+            (&["--json", "--service-accounts"], &[]),
+        ] {
+            let ran = place.run(&[&["user", "list"], args].concat());
+            let emails: Vec<_> = objects(&ran.stdout).iter().map(|user| user["email"].clone()).collect();
+            assert_eq!((ran.code, emails), (Some(0), expected.iter().map(|email| json!(email)).collect()), "{args:?}");
+        }
+
+        for user in [id, EMAIL] {
+            let shown = place.run(&["user", "show", user]);
+            assert!(shown.stdout.contains(id) && shown.stdout.contains(EMAIL), "{shown:?}");
+            // S57
+            assert!(!shown.stdout.contains("argon2"), "{shown:?}");
+            let shown = objects(&place.run(&["user", "show", "--json", user]).stdout).remove(0);
+            assert_eq!((&shown["id"], &shown["has_password"]), (&json!(id), &json!(true)));
+        }
+
+        for (args, printed, worth) in [
+            (&["--keys"][..], "sessions 0, keys 1", ["VALID", "VALID", "REVOKED"]),
+            (&[], "sessions 2, keys 0", ["REVOKED"; 3]),
+            (&["--sessions"], "sessions 0, keys 0", ["REVOKED"; 3]),
+        ] {
+            let ran = place.run(&[&["user", "revoke-credentials", EMAIL], args].concat());
+            assert_eq!((ran.code, ran.stdout.trim()), (Some(0), printed), "{ran:?}");
+            let credentials = [&tokens["access_token"], &other["access_token"], &key["secret"]];
+            let is_so = || credentials.map(|credential| status(&service, credential)) == worth;
+            assert!((0..2000).any(|_| {
+                let so = is_so();
+                std::thread::sleep(std::time::Duration::from_millis(if so { 0 } else { 10 }));
+                so
+            }), "{args:?}");
+        }
+        place.run(&["user", "show", "nobody@example.com"]).expect_complaint(1, &["no such user"]);
+        place.run(&["user", "revoke-credentials", "nobody"]).expect_complaint(64, &["neither a user's id"]);
+        assert_eq!(place.run(&["user", "revoke-credentials", EMAIL, "--keys", "--sessions"]).code, Some(64));
+        service.stop();
+    }
+}
+
+on_both! {
+    async fn accounts_of_another_system_are_imported_and_every_bad_line_is_named(database: Kind) {
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        let service = place.serve();
+        // Of `PASSWORD`, by libxcrypt.
+        let bcrypt = "$2y$10$abcdefghijklmnopqrstuuCj7fyLDJytXL.TfOiOeiv0fQvSOK1/2";
+        let mut lines: Vec<_> =
+            (0..250).map(|n| json!({ "email": format!("p{n}@example.com") }).to_string()).collect();
+        lines[120] = json!({ "email": EMAIL, "password_hash": bcrypt, "email_verified": true, "scopes": ["a"] }).to_string();
+        std::fs::write(place.path("good.jsonl"), lines.join("\n")).unwrap();
+        for summary in ["created 250, existing 0, refused 0", "created 0, existing 250, refused 0"] {
+            let ran = place.run(&["user", "import", "good.jsonl"]);
+            assert_eq!((ran.code, ran.stdout.trim()), (Some(0), summary), "{ran:?}");
+        }
+        let (code, signed_in) = service.post(LOGIN, &account());
+        assert_eq!((code, &signed_in["scopes"], &signed_in["user"]["email_verified"]), (200, &json!(["a"]), &json!(true)));
+        service.stop();
+
+        let secret = "canary-hash";
+        let bad = [
+            "{".to_owned(),
+            json!({ "email": "nowhere" }).to_string(),
+            String::new(),
+            json!({ "email": "new@example.com" }).to_string(),
+            json!({ "email": "a@example.com", "password_hash": secret }).to_string(),
+            json!({ "email": "a@example.com", "password": secret }).to_string(),
+            json!({ "email": "a@example.com", "email_verified": secret }).to_string(),
+            json!({ "name": "a" }).to_string(),
+        ];
+        let ran = place.run_with(&["user", "import", "-"], &bad.join("\n"));
+        assert_eq!((ran.code, ran.stdout.trim()), (Some(1), "created 1, existing 0, refused 6"), "{ran:?}");
+        let told: Vec<_> = ran.stderr.lines().filter(|line| line.starts_with("-:")).collect();
+        let expected = ["-:1: not a JSON object", "-:2: email: ", "-:5: password_hash: ", "-:6: ", "-:7: ", "-:8: "];
+        assert_eq!(told.len(), expected.len(), "{ran:?}");
+        for (line, expected) in told.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{line}");
+        }
+        // S57
+        assert!(!ran.stderr.contains(secret), "{ran:?}");
+        place.run(&["user", "import", "none.jsonl"]).expect_complaint(64, &["none.jsonl"]);
+    }
+}
+
 #[test]
 fn whom_nobody_knows_is_told_in_one_line() {
     let place = Place::empty();

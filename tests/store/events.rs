@@ -39,7 +39,7 @@ on_both! {
             expect_conflict(&fixture.store.tx(async |tx| events::insert(tx, &event).await).await);
             newest_first.insert(0, event);
         }
-        same(events::list(&mut fixture.conn().await, ann.id, None, 100).await.unwrap(), newest_first);
+        same(events::list(&mut fixture.conn().await, Some(ann.id), None, None, 100).await.unwrap(), newest_first);
     }
 }
 
@@ -58,11 +58,11 @@ on_both! {
         }
         let mut conn = fixture.conn().await;
         let pages = by_pages(|event: &Event| event.id, async |after, limit| {
-            events::list(&mut conn, ann.id, after, limit).await.unwrap()
+            events::list(&mut conn, Some(ann.id), None, after, limit).await.unwrap()
         });
         same(pages.await, &newest_first);
-        same(events::list(&mut conn, ann.id, None, 100).await.unwrap(), &newest_first);
-        assert!(events::list(&mut conn, UserId::generate(at(0)), None, 100).await.unwrap().is_empty());
+        same(events::list(&mut conn, Some(ann.id), None, None, 100).await.unwrap(), &newest_first);
+        assert!(events::list(&mut conn, Some(UserId::generate(at(0))), None, None, 100).await.unwrap().is_empty());
     }
 }
 
@@ -74,7 +74,7 @@ on_both! {
         fixture.event(&event(ann.id, 1)).await;
         let newest = format!("create_time = {}", fixture.database.time(at(1)));
         fixture.database.execute(&format!("UPDATE events SET action = 'fly', outcome = 'soared' WHERE {newest}")).await;
-        let read = events::list(&mut fixture.conn().await, ann.id, None, 100).await.unwrap();
+        let read = events::list(&mut fixture.conn().await, Some(ann.id), None, None, 100).await.unwrap();
         let told: Vec<_> = read.iter().map(|event| (event.action, event.outcome)).collect();
         assert_eq!(told, [(Action::Unknown, Outcome::Unknown), (Action::SignIn, Outcome::Failed)]);
     }
@@ -87,7 +87,7 @@ on_both! {
         let event = event(ann.id, 0);
         fixture.event(&event).await;
         fixture.write(async |tx| users::delete(tx, ann.id).await).await;
-        same(events::list(&mut fixture.conn().await, ann.id, None, 100).await.unwrap(), [event]);
+        same(events::list(&mut fixture.conn().await, Some(ann.id), None, None, 100).await.unwrap(), [event]);
     }
 }
 
@@ -100,7 +100,7 @@ on_both! {
         }
         fixture.event(&Event { user_id: None, ..event(ann.id, 0) }).await;
         assert_eq!(fixture.batches(async |tx| events::sweep(tx, at(4), 2).await).await, [2, 2, 1]);
-        let left = events::list(&mut fixture.conn().await, ann.id, None, 100).await.unwrap();
+        let left = events::list(&mut fixture.conn().await, Some(ann.id), None, None, 100).await.unwrap();
         let times: Vec<_> = left.iter().map(|event| event.create_time).collect();
         assert_eq!(times, [at(5), at(4)]);
         assert_eq!(fixture.count("events").await, 2);

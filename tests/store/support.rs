@@ -14,7 +14,7 @@ use countersign::{
         users::{self, User},
     },
     types::{
-        Clock, Digest, Email, EventId, KeyId, MailId, Scopes, SessionId, Time, UserId,
+        Clock, Digest, Email, EventId, KeyId, MailId, Scopes, SessionId, Time, UserId, UserKind,
         event::{Action, Outcome},
         password::PasswordHash,
     },
@@ -229,6 +229,7 @@ pub fn user(name: &str) -> User {
         disabled_time: None,
         create_time: at(0),
         update_time: at(0),
+        kind: UserKind::Person,
     }
 }
 
@@ -319,6 +320,8 @@ pub fn event(user_id: UserId, seconds: i64) -> Event {
         ip_address: "2001:db8::1".to_owned(),
         user_agent: "Mozilla/5.0 (Größe)".to_owned(),
         create_time: at(seconds),
+        actor_user_id: None,
+        actor_key_id: None,
     }
 }
 

@@ -6,7 +6,7 @@ use countersign::{
         changes::{self, Change},
         users,
     },
-    types::{Email, UserId, password::PasswordHash},
+    types::{Email, UserId, UserKind, password::PasswordHash},
 };
 
 use crate::{
@@ -181,6 +181,36 @@ on_both! {
         let own = Email::parse("ANN@example.com").unwrap();
         let changed = fixture.write(async |tx| users::set_email(tx, ann.id, &own, at(3)).await).await.unwrap();
         assert_eq!(changed.email, "ANN@example.com");
+    }
+}
+
+on_both! {
+    async fn an_address_that_has_an_account_is_left_as_it_is(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let ann = fixture.user("ann").await;
+        let other = users::User { name: "other".to_owned(), ..user("ann") };
+        assert!(!fixture.write(async |tx| users::insert_if_absent(tx, &other).await).await);
+        same(users::find_by_email(&mut fixture.conn().await, &ann.email_normalized).await.unwrap(), Some(&ann));
+        let bob = user("bob");
+        assert!(fixture.write(async |tx| users::insert_if_absent(tx, &bob).await).await);
+        same(users::find(&mut fixture.conn().await, bob.id).await.unwrap(), Some(&bob));
+    }
+}
+
+on_both! {
+    async fn accounts_without_an_address_are_told_apart_and_found_by_none(database: Kind) {
+        let fixture = Fixture::new(database).await;
+        let robots = [1, 2].map(|n| users::User::new(None, "robot", scopes(&[]), at(n)));
+        for robot in &robots {
+            fixture.write(async |tx| users::insert(tx, robot).await).await;
+            assert!(Email::parse(&robot.email_normalized).is_err());
+        }
+        fixture.user("ann").await;
+        let filter = users::Filter { kind: Some(UserKind::ServiceAccount), ..Default::default() };
+        let listed = users::list(&mut fixture.conn().await, &filter, None, 10).await.unwrap();
+        same(listed, [&robots[1], &robots[0]]);
+        let filter = users::Filter { email_prefix: Some("usr_".to_owned()), ..Default::default() };
+        assert!(users::list(&mut fixture.conn().await, &filter, None, 10).await.unwrap().is_empty());
     }
 }
 

@@ -19,7 +19,11 @@ pub(super) const CALLERS: [(&str, &str); 4] = [
          ValidateCredential BatchValidateCredentials ListVerificationKeys",
     ),
     ("access_token none", "Logout"),
-    ("access_token api_key", "GetMe"),
+    (
+        "access_token api_key",
+        "GetMe ListUsers GetUser DisableUser EnableUser SetScopes RevokeUserCredentials ListEvents CreateServiceAccount \
+         CreateServiceAccountKey ListUserKeys RotateUserKey RevokeUserKey DeleteUser ImportUsers",
+    ),
     (
         "access_token",
         "UpdateMe DeleteMe ChangePassword RequestEmailChange ListIdentities StartLink CompleteLink Unlink ListMyEvents ListSessions RevokeSession RevokeAllSessions \

@@ -84,7 +84,7 @@ fn every_rpc_has_a_route() {
         service.methods().filter(|method| !method.is_server_streaming()).count()
     };
     let methods = ours.map(unary).sum::<usize>();
-    assert_eq!((bindings(&pool).unwrap().len(), methods), (33, 33));
+    assert_eq!((bindings(&pool).unwrap().len(), methods), (47, 47));
 }
 
 #[tokio::test]

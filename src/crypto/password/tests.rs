@@ -50,6 +50,11 @@ async fn hashes_of_the_reference_implementation_verify() {
         (reference("m=7168,t=5,p=1", "umBDNTOKGBZyOxSfbs0TSIPqeQs7uMUtvPLdnK81oP4"), Verdict::MatchButWeaker),
         (reference("m=19456,t=2,p=1", "Wh/qPkfzeEo2Z7AJs4vhtw"), Verdict::MatchButWeaker),
         (short_salt.to_owned(), Verdict::MatchButWeaker),
+        (
+            "$argon2i$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$Itwj+Zy04vLq31H6jQ+npTNbZ32TsQou61oV2jBFBkM"
+                .to_owned(),
+            Verdict::MatchButWeaker,
+        ),
     ] {
         assert_eq!(
             hasher.verify(PASSWORD.into(), Some(&stored), Caller::default()).await,
@@ -64,14 +69,101 @@ async fn hashes_of_the_reference_implementation_verify() {
     }
 }
 
+/// Made by libxcrypt from `PASSWORD`, with a cost of 4: salt and hash.
+const BCRYPT: &str = "abcdefghijklmnopqrstuu7EJV7kdjBBQxyb0HjTh9KS7.Lah/6CG";
+
+#[tokio::test]
+async fn bcrypt_of_other_systems_verifies_and_asks_to_be_replaced() {
+    // S6. The hashes are libxcrypt's.
+    let hasher = hasher();
+    let verdict = async |stored: &str, password: &str| {
+        hasher.verify(password.into(), Some(stored), Caller::default()).await
+    };
+    for version in ["2a", "2b", "2y"] {
+        let stored = format!("${version}$04${BCRYPT}");
+        assert_eq!(verdict(&stored, PASSWORD).await, Ok(Verdict::MatchButWeaker), "{stored}");
+        assert_eq!(verdict(&stored, "wrong").await, Ok(Verdict::NoMatch), "{stored}");
+    }
+    let costly = "$2b$10$abcdefghijklmnopqrstuuGGgFFcYeueaAql8Z7U7CnCTRw4DR77W";
+    assert_eq!(verdict(costly, PASSWORD).await, Ok(Verdict::MatchButWeaker));
+    let (empty, accents) = (
+        "$2b$04$abcdefghijklmnopqrstuubyCG3zY1GIXMyxfivm.ClDiInHzxjiq",
+        "$2b$04$abcdefghijklmnopqrstuuPpQnWVHupff4iLD/.sYL4Nrd8TwFjMm",
+    );
+    assert_eq!(verdict(empty, "").await, Ok(Verdict::MatchButWeaker));
+    assert_eq!(verdict(accents, "caf\u{e9} \u{1f600}").await, Ok(Verdict::MatchButWeaker));
+    // A salt whose last bits, which mean nothing, are set.
+    let odd = format!("$2b$04${}v{}", &BCRYPT[..21], &BCRYPT[22..]);
+    assert_eq!(verdict(&odd, PASSWORD).await, Ok(Verdict::MatchButWeaker));
+    assert_eq!(hasher.dummy_runs(), 0);
+}
+
+#[tokio::test]
+async fn bcrypt_looks_at_72_bytes_and_is_not_taken_in_by_a_nul() {
+    // S2, S6
+    let hasher = hasher();
+    let matches = async |stored: &str, password: String| {
+        let verdict = hasher.verify(password.into(), Some(stored), Caller::default()).await;
+        verdict.unwrap() != Verdict::NoMatch
+    };
+    // Of 80 times x.
+    let long = "$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
+    for (length, expected) in [(71, false), (72, true), (80, true), (128, true)] {
+        assert_eq!(matches(long, "x".repeat(length)).await, expected, "{length}");
+    }
+    // Of "abc": the text is repeated with the NUL that ends it.
+    let short = "$2b$04$abcdefghijklmnopqrstuuCi15uRb1eH7NAlJ/TgeJertyknQpYn2";
+    assert!(matches(short, "abc".into()).await);
+    for other in ["abc\0abc", "abc\0", "abc\0x", "\0abc"] {
+        assert!(!matches(short, other.into()).await, "{other:?}");
+    }
+}
+
+#[test]
+fn what_another_system_hashed_is_taken_at_a_cost_that_can_be_borne() {
+    // S6
+    let output = "TCGkyEIb1oP5PkskxJEooy8qzHEScFQZam0/hwasFDQ";
+    let argon2i = format!("$argon2i$v=19$m=65536,t=3,p=4$c29tZXNhbHQwMTIzNDU2Nw${output}");
+    for good in [
+        reference("m=19456,t=2,p=1", output),
+        reference("m=65536,t=4,p=1", output),
+        reference("m=102400,t=2,p=8", output),
+        reference("m=262144,t=4,p=1", output),
+        argon2i,
+        format!("$2y$04${BCRYPT}"),
+        "$2b$14$abcdefghijklmnopqrstuuZ8X3GfbYivifLbmoPOom9wqCo.jSzVy".into(),
+    ] {
+        assert_eq!(check_foreign(&good), Ok(()), "{good}");
+    }
+    for (bad, why) in [
+        (reference("m=262145,t=1,p=1", output), "too much work"),
+        (reference("m=262144,t=5,p=1", output), "too much work"),
+        (reference("m=1048577,t=1,p=1", output), "argon2id or argon2i"),
+        (reference("m=4096,t=3,p=1", output), "argon2id or argon2i"),
+        (reference("m=19456,t=2,p=1", ""), "argon2id or argon2i"),
+        (reference("m=19456,t=2,p=1", output).replace("argon2id", "argon2d"), "argon2id or argon2i"),
+        (format!("$2b$15${BCRYPT}"), "a cost of 4 to 14"),
+        (format!("$2b$99${BCRYPT}"), "a cost of 4 to 14"),
+        (format!("$2x$04${BCRYPT}"), "`$2a$`, `$2b$` or `$2y$`"),
+        ("{SSHA}abcd".into(), "neither"),
+        ("\u{1f980}".repeat(1000), "neither"),
+        (format!("$2b$04$\u{1f980}{}", &BCRYPT[4..]), "`$2a$`, `$2b$` or `$2y$`"),
+        (" ".into(), "neither"),
+    ] {
+        let refusal = check_foreign(&bad).unwrap_err().to_string();
+        assert!(
+            refusal.contains(why) && !refusal.contains(BCRYPT) && !refusal.contains(output),
+            "{bad}: {refusal}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_on_the_allow_list_is_refused_at_the_same_cost() {
     // S6, S15. Where a reference output stands, the password is right and the string well-formed.
     let hasher = hasher();
     let output = "TCGkyEIb1oP5PkskxJEooy8qzHEScFQZam0/hwasFDQ";
     let foreign = [
-        "$argon2i$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$Itwj+Zy04vLq31H6jQ+npTNbZ32TsQou61oV2jBFBkM"
-            .into(),
         "$argon2d$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$vMGd94ZKql3LKj8v89Co4s+q1QpH/X3vcqrwhzhfhRQ"
             .into(),
         "$argon2id$v=16$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw$0zpHaqi7ypHas3VBmWccQrhgcby3N9pgkTTD9qq7PYg"
@@ -90,7 +182,18 @@ async fn what_is_not_on_the_allow_list_is_refused_at_the_same_cost() {
         reference("m=19456,t=2,data=AAAA", output),
         format!("$argon2id$v=19$c29tZXNhbHQwMTIzNDU2Nw${output}"),
         "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQwMTIzNDU2Nw".into(),
-        "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW".into(),
+        // 2 to the 15th rounds, versions that are not text's, and what is no bcrypt at all.
+        "$2b$15$abcdefghijklmnopqrstuuZ8X3GfbYivifLbmoPOom9wqCo.jSzVy".into(),
+        format!("$2b$03${BCRYPT}"),
+        format!("$2b$4$0{BCRYPT}"),
+        format!("$2b$+4${BCRYPT}"),
+        format!("$2x$04${BCRYPT}"),
+        format!("$2$04${BCRYPT}0"),
+        format!("$2b$04${BCRYPT}0"),
+        format!("$2b$04${}", &BCRYPT[1..]),
+        format!("$2b$04${}=", &BCRYPT[1..]),
+        format!("$2b$04${}\u{e9}{}", &BCRYPT[..21], &BCRYPT[23..]),
+        "$2b$".into(),
         PASSWORD.into(),
         String::new(),
     ];

@@ -11,6 +11,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use create::NewKey;
+pub(super) use rotate::check_grace;
 pub use update::KeyChange;
 
 use super::{Domain, Error, Result, access::SignedIn};

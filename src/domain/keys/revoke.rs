@@ -21,24 +21,26 @@ impl Domain {
         revoked.await
     }
 
-    /// Ends all of a user's keys.
+    /// Ends all of a user's keys. Says how many lived.
     pub(in crate::domain) async fn end_all_keys(
         &self,
         tx: &mut Tx,
         user_id: UserId,
         now: Time,
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut lived = 0;
         for (id, expire_time) in api_keys::mark_all_revoked(tx, user_id, now).await? {
             // Those that have expired, of which there may be any number, are refused anyway.
             if expire_time.is_none_or(|end| now < end) {
                 self.tell_of_key(tx, Change::KeyEnded(id), now).await?;
+                lived += 1;
             }
         }
-        Ok(())
+        Ok(lived)
     }
 
     /// Says whether it lived until now.
-    async fn end_key(&self, tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
+    pub(in crate::domain) async fn end_key(&self, tx: &mut Tx, id: KeyId, now: Time) -> Result<bool> {
         let lived = api_keys::mark_revoked(tx, id, now).await?;
         if lived {
             self.tell_of_key(tx, Change::KeyEnded(id), now).await?;

@@ -12,7 +12,7 @@ use crate::{
         password_failures,
         users::{self, User},
     },
-    types::{DisplayName, Email, IdentityId, Time, UserId, event::Action},
+    types::{DisplayName, Email, IdentityId, Time, event::Action},
 };
 
 /// How often it is tried anew when somebody else made the same account or identity at the same time.
@@ -124,19 +124,8 @@ impl Domain {
         now: Time,
     ) -> Result<User> {
         let name = DisplayName::parse(&profile.name).map(|name| name.as_str().to_owned()).unwrap_or_default();
-        let user = User {
-            id: UserId::generate(now),
-            email: email.as_given().to_owned(),
-            email_normalized: email.normalized().to_owned(),
-            email_verified_time: Some(now),
-            name,
-            password_hash: None,
-            password_version: 1,
-            scopes: self.settings.default_scopes.clone(),
-            disabled_time: None,
-            create_time: now,
-            update_time: now,
-        };
+        let account = User::new(Some(email), &name, self.settings.default_scopes.clone(), now);
+        let user = User { email_verified_time: Some(now), ..account };
         users::insert(tx, &user).await.map_err(taken)?;
         Ok(user)
     }

@@ -61,7 +61,8 @@ async fn a_field_that_is_unknown_repeated_or_of_another_type_is_named() {
     let besieged = Besieged::start(Kind::Sqlite).await;
     for rpc in rpcs() {
         let (verb, path) = binding(&rpc);
-        let path = path.replace("{key_id}", "key_1").replace("{session_id}", "ses_1");
+        let path =
+            path.replace("{key_id}", "key_1").replace("{session_id}", "ses_1").replace("{user_id}", "usr_1");
         let ask = |query: &str, body: String| {
             let (server, verb, path) = (&besieged.server, verb.clone(), format!("{path}{query}"));
             async move { server.exchange(Door::Rest, verb, &path, &[], body).await }

@@ -16,13 +16,14 @@ use crate::{
 };
 
 /// For what is no secret: addresses, names and scopes that were accepted.
-const MEANT: [&str; 6] = [
+const MEANT: [&str; 7] = [
     "api_keys.name",
     "api_keys.scopes",
     "one_time_tokens.email",
     "users.email",
     "users.email_normalized",
     "users.name",
+    "users.scopes",
 ];
 
 /// A text that the field might accept, with this canary in it.

@@ -11,7 +11,7 @@ mod fields;
 mod frames;
 mod http;
 
-use countersign::api::pb;
+use countersign::{api::pb, domain::Administrator, types::Scopes};
 use prost::Message;
 
 use crate::{
@@ -44,7 +44,12 @@ impl Besieged {
             password: CANARY.to_owned(),
             ..Default::default()
         };
-        let issued = server.auth().register(account).await.unwrap().into_inner();
+        let id = server.auth().register(account).await.unwrap().into_inner().user.unwrap().id;
+        // So that what administers is besieged, too, behind its first line.
+        let operator = server.replica().domain().await;
+        let scopes = Scopes::parse(["countersign:admin"]).unwrap();
+        operator.grant_scopes(id.parse().unwrap(), &scopes, &Administrator::operator()).await.unwrap();
+        let issued = server.login(EMAIL, CANARY).await.unwrap();
         let key = server.create_key(&issued.access_token, &[]).await.secret;
         Self { server, token: issued.access_token, key, user_id: issued.user.unwrap().id }
     }
