@@ -21,8 +21,8 @@ const EXIT_CODES: &str = "\
 Configuration: flags go before COUNTERSIGN_<SECTION>__<KEY> in the environment, before the file, before the defaults.
 `countersign config` shows what is in effect and where it was set.
 
-Exit codes: 0 done; 1 the answer is no (`migrate --check`, `healthcheck`) or the command failed; 64 bad usage or
-configuration; 69 the database or the port is not available; 70 an internal error.";
+Exit codes: 0 done; 1 the answer is no (`migrate --check`, `healthcheck`, `master-key check`) or the command failed; 64 bad
+usage or configuration; 69 the database or the port is not available; 70 an internal error.";
 
 /// Flags of every command.
 #[derive(Debug, Args)]

@@ -3,12 +3,17 @@
 //! It is long for being one list of what the command line promises; the means to run the program come first.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/authority.rs"]
+#[expect(dead_code, reason = "other test binaries use the rest")]
+mod authority;
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod common;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/postgres.rs"]
 mod postgres;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/trace.rs"]
 mod trace;
 #[path = "cli/user.rs"]

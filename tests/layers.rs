@@ -38,7 +38,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("types", &["types"]),
     ("config", &["config", "types"]),
     ("telemetry", &["config", "telemetry"]),
-    ("worker", &["domain"]),
+    // What many replicas do must not be done by all at the same moment.
+    ("worker", &["domain", "types::random"]),
     (
         "app",
         &[
@@ -46,6 +47,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "api::Doors",
             "api::doors",
             "api::server::serve",
+            "api::tls::Fault",
+            "api::tls::Follower",
+            "api::tls::Tls",
             "config",
             "crypto",
             "domain",
@@ -61,6 +65,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         "commands",
         &[
             "api::health::check",
+            "api::health::check_readyz",
             "app",
             "cli::ListOptions",
             "commands",

@@ -84,7 +84,8 @@ impl App {
         match &self.fast {
             Some(fast) if takes(&request) => {
                 if seen::is_wanted(request.headers()) {
-                    let seen = Seen::begin(request.headers(), &Entrance::Grpc(fast.rpc));
+                    let entrance = Entrance::Grpc(fast.rpc);
+                    let seen = Seen::begin(request.headers(), &entrance, peer.client.clone());
                     future::Either::Right(fast.answer_seen(request, seen).boxed())
                 } else {
                     future::Either::Left(fast.answer(request))

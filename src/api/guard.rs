@@ -39,7 +39,7 @@ use super::{
     metrics::{Metrics, Rpc},
     pb::ErrorReason as Reason,
     seen::{self, Entrance, Seen},
-    server::Limits,
+    server::{Limits, Peer},
     status::Problem,
 };
 
@@ -163,7 +163,8 @@ impl Service<Request> for Guard {
                 Door::Grpc(_) => Entrance::Grpc(under_way.rpc),
                 Door::Rest => Entrance::Http(request.method()),
             };
-            let seen = Seen::begin(request.headers(), &entrance);
+            let client = request.extensions().get::<Peer>().and_then(|peer| peer.client.clone());
+            let seen = Seen::begin(request.headers(), &entrance, client);
             let private = is_grpc_path(path) || path.starts_with("/api/");
             let asked = Asked::default();
             request.extensions_mut().insert(asked.clone());

@@ -3,10 +3,15 @@
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
-use axum::http::uri::InvalidUri;
+use axum::{
+    body::Bytes,
+    http::{StatusCode, uri::InvalidUri},
+};
+use http_body_util::Empty;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{sync::watch, time::timeout};
-use tonic::{Status, server::NamedService};
+use tonic::server::NamedService;
 use tonic_health::{
     ServingStatus,
     pb::{
@@ -19,7 +24,8 @@ use tonic_health::{
 };
 
 use super::{
-    Admin, AdminServiceServer, Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer, Keys,
+    Admin, AdminServiceServer, Auth, AuthServiceServer, AuthorizationServer, ExtAuthz, KeyServiceServer,
+    Keys, tls,
 };
 
 /// The whole, and each service by its name.
@@ -57,13 +63,17 @@ async fn report(reporter: &HealthReporter, ready: bool) {
     }
 }
 
-/// Asks whoever listens at `address` whether it is ready.
+/// Asks whoever listens at `address` whether it is ready, over TLS if it is `encrypted`; what its certificate says is not
+/// looked at.
 ///
 /// # Errors
 /// Why there is no answer, in a few words.
-pub async fn check(address: SocketAddr) -> Result<bool, String> {
-    let origin = format!("http://{address}").parse().map_err(|error: InvalidUri| error.to_string())?;
-    let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+pub async fn check(address: SocketAddr, encrypted: bool) -> Result<bool, String> {
+    let scheme = if encrypted { "https" } else { "http" };
+    let origin = format!("{scheme}://{address}").parse().map_err(|error: InvalidUri| error.to_string())?;
+    let tls = tls::client().map_err(|error| error.to_string())?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http2().build();
+    let http = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
     let mut client = HealthClient::with_origin(http, origin);
     match timeout(PATIENCE, client.check(HealthCheckRequest::default())).await {
         Ok(Ok(answer)) => Ok(answer.into_inner().status() == Answer::Serving),
@@ -72,9 +82,23 @@ pub async fn check(address: SocketAddr) -> Result<bool, String> {
     }
 }
 
+/// Asks `/readyz` of whoever listens for the operator's tools at `address`.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_readyz(address: SocketAddr) -> Result<bool, String> {
+    let uri = format!("http://{address}/readyz").parse().map_err(|error: InvalidUri| error.to_string())?;
+    let http = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    match timeout(PATIENCE, http.get(uri)).await {
+        Ok(Ok(answer)) => Ok(answer.status() == StatusCode::OK),
+        Ok(Err(error)) => Err(cause(&error)),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
 /// The innermost error: "connection refused" rather than "client error".
-fn cause(status: &Status) -> String {
-    let mut innermost: &dyn Error = status;
+fn cause(error: &dyn Error) -> String {
+    let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }

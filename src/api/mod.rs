@@ -31,6 +31,7 @@ pub mod server;
 mod side;
 pub mod status;
 mod streams;
+pub mod tls;
 mod watch_revocations;
 
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub struct Doors {
     pub operator: App,
     /// What a connection to that one may take.
     pub operator_limits: Limits,
+    /// The numbers of all of them.
+    pub metrics: &'static Metrics,
 }
 
 /// The longest question about a service or a symbol, in bytes: it holds a name, which may come back in the answer.
@@ -148,7 +151,7 @@ pub async fn doors(
     };
     let operator = operator::routes(domain, metrics, leaving).into();
     let operator_limits = operator::limits(limits);
-    Ok(Doors { public, internal, limits, operator, operator_limits })
+    Ok(Doors { public, internal, limits, operator, operator_limits, metrics })
 }
 
 /// Tells of the services that this side serves.

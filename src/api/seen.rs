@@ -1,6 +1,8 @@
 //! A request as the operator sees it: its id, its trace, and the line that says how it ended. Made by `guard` for every request,
 //! and by `fast_lane` for those that ask for it.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use opentelemetry::propagation::Extractor;
 use tonic::Code;
@@ -22,6 +24,7 @@ const MAX_ID: usize = 128;
 /// What a request is seen as.
 pub struct Seen {
     id: HeaderValue,
+    client: Option<Arc<str>>,
     request: Span,
     server: Span,
 }
@@ -35,8 +38,8 @@ pub enum Entrance<'a> {
 }
 
 impl Seen {
-    /// Looks at a request's headers.
-    pub fn begin(headers: &HeaderMap, entrance: &Entrance<'_>) -> Self {
+    /// Looks at a request's headers. `client` is what the certificate of its connection calls it.
+    pub fn begin(headers: &HeaderMap, entrance: &Entrance<'_>, client: Option<Arc<str>>) -> Self {
         let id = headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(new_id);
         let text = id.to_str().unwrap_or_default();
         let request = request::span(text);
@@ -55,7 +58,7 @@ impl Seen {
         if let Some(ids) = traces::adopt(&server, &Headers(headers)) {
             request::join(&request, text, ids);
         }
-        Self { id, request, server }
+        Self { id, client, request, server }
     }
 
     /// Runs a call as part of it.
@@ -76,12 +79,13 @@ impl Seen {
             self.server.record("otel.status_code", "ERROR");
         }
         let (rpc, took_ms) = (&*under_way.rpc.label, under_way.took().as_secs_f64() * 1000.0);
+        let client = self.client.as_deref();
         self.request.in_scope(|| match code {
             // Faults of ours. That the database is away, or slow, would be told with every call: `worker` tells it once.
             Code::Unknown | Code::Internal | Code::DataLoss => {
-                tracing::warn!(rpc, code = name_of(code), status, took_ms, "answered");
+                tracing::warn!(rpc, code = name_of(code), status, took_ms, client, "answered");
             }
-            _ => tracing::debug!(rpc, code = name_of(code), status, took_ms, "answered"),
+            _ => tracing::debug!(rpc, code = name_of(code), status, took_ms, client, "answered"),
         });
         answer.headers_mut().insert(REQUEST_ID, self.id);
         under_way.end(code);
@@ -139,7 +143,7 @@ mod tests {
     fn an_id_of_a_caller_is_taken_if_it_is_short_and_visible() {
         let id_of = |given: &'static [u8]| {
             let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(given).unwrap())]);
-            Seen::begin(&headers, &Entrance::Http(&Method::GET)).id
+            Seen::begin(&headers, &Entrance::Http(&Method::GET), None).id
         };
         assert_eq!(id_of(b"a-1"), "a-1");
         assert_eq!(id_of(&[b'x'; 128]).len(), 128);

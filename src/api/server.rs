@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header::STRICT_TRANSPORT_SECURITY};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -12,16 +12,21 @@ use hyper_util::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fast_lane::App;
+use super::{fast_lane::App, tls::Tls};
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// For a year, a browser that has been here over TLS does not come without (S55, RFC 6797). Only this name: what else there is
+/// in the domain is not ours.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The connection that a request came by, in its extensions.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct Peer {
     /// Cancelled when it has reached its age, so that an answer which never ends by itself ends properly before it is cut.
     /// Shared as it is: to clone a token takes a lock.
     pub old: Arc<CancellationToken>,
+    /// What its certificate calls it, which `server.tls.client_ca` vouches for: for the log, and to no other end.
+    pub client: Option<Arc<str>>,
 }
 
 /// What a connection and a call may take (S60). They are not configuration: nobody has needed other values.
@@ -44,7 +51,7 @@ pub struct Limits {
     pub max_concurrent_streams: u32,
     /// From a request's headers to its answer's.
     pub request_timeout: Duration,
-    /// From a connection's start to its first bytes.
+    /// From a connection's start to its first bytes; over TLS, to the first that are encrypted, so the handshake is within.
     pub first_byte_timeout: Duration,
     /// From then, or from the answer before, to the end of an HTTP/1.1 request's headers. So it is also how long such
     /// a connection may be idle: longer than the minute for which proxies keep one to use it again.
@@ -83,17 +90,18 @@ impl Default for Limits {
 }
 
 /// Serves `app` until `shutdown` resolves. Then no new connection is taken, each open one is told to go away, and calls
-/// that are under way have `drain` to finish. Returns how many connections had to be cut.
+/// that are under way have `drain` to finish. With `tls` every connection is encrypted. Returns how many connections had to be cut.
 pub async fn serve(
     listener: TcpListener,
     app: impl Into<App>,
+    tls: Option<Tls>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> usize {
     let room = room(&limits);
-    let server =
-        Arc::new(Server { http: http(&limits), app: app.into(), limits, stop: CancellationToken::new() });
+    let stop = CancellationToken::new();
+    let server = Arc::new(Server { http: http(&limits), app: app.into(), tls, limits, stop });
     let mut shutdown = pin!(shutdown);
     let mut open = JoinSet::new();
     let mut full = false;
@@ -170,6 +178,7 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
 struct Server {
     http: auto::Builder<TokioExecutor>,
     app: App,
+    tls: Option<Tls>,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -180,13 +189,51 @@ impl Server {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, peer = %address, "TCP_NODELAY");
         }
-        let first = timeout(self.limits.first_byte_timeout, first_bytes(&socket));
-        let Some(Ok(Ok(()))) = self.stop.run_until_cancelled(first).await else { return };
+        let peer = Peer { address, old: Arc::default(), client: None };
+        match &self.tls {
+            None => {
+                if let Some(()) = self.begin(address, first_bytes(&socket)).await {
+                    self.talk(socket, peer).await;
+                }
+            }
+            // Boxed, since it is large, and most services have none.
+            Some(tls) => {
+                Box::pin(async {
+                    if let Some((stream, client)) = self.begin(address, tls.accept(socket)).await {
+                        self.talk(stream, Peer { client, ..peer }).await;
+                    }
+                })
+                .await;
+            }
+        }
+    }
+
+    /// The part of a connection of which too much may not be waited for.
+    async fn begin<T>(&self, peer: SocketAddr, first: impl Future<Output = io::Result<T>>) -> Option<T> {
+        let first = timeout(self.limits.first_byte_timeout, first);
+        match self.stop.run_until_cancelled(first).await? {
+            Ok(Ok(begun)) => Some(begun),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, %peer, "connection");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
         let _connected = self.app.connected();
-        let peer = Peer { address, old: Arc::default() };
-        let service =
-            service_fn(|request: Request<Incoming>| self.app.answer(request, &peer).map(Ok::<_, Infallible>));
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
+        let address = peer.address;
+        let encrypted = self.tls.is_some();
+        let service = service_fn(|request: Request<Incoming>| {
+            self.app.answer(request, &peer).map(move |mut answer| {
+                if encrypted {
+                    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
+                }
+                Ok::<_, Infallible>(answer)
+            })
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         // The port stands in for chance, so that clients that came together do not come back together.
         let age = self.limits.max_connection_age * (90 + u32::from(address.port()) % 21) / 100;
         let ended = tokio::select! {

@@ -12,7 +12,11 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Doors, doors, server::serve},
+    api::{
+        Doors, doors,
+        server::serve,
+        tls::{Fault as TlsFault, Follower, Tls},
+    },
     config::{Config, Registration},
     crypto::{
         password::{Params, PasswordHasher, StartError as HasherError},
@@ -35,6 +39,8 @@ pub struct App {
     listener: TcpListener,
     internal_listener: Option<TcpListener>,
     metrics_listener: Option<TcpListener>,
+    tls: Option<(Tls, Follower)>,
+    clock: Clock,
     doors: Doors,
     ready: watch::Sender<bool>,
     domain: Arc<Domain>,
@@ -90,6 +96,12 @@ impl From<ConnectError> for StartError {
     }
 }
 
+impl From<TlsFault> for StartError {
+    fn from(TlsFault { key, problem }: TlsFault) -> Self {
+        Self::Config { key, problem }
+    }
+}
+
 impl From<store::Error> for StartError {
     fn from(error: store::Error) -> Self {
         Self::Database { key: "database.url", cause: error.to_string() }
@@ -111,6 +123,7 @@ impl From<LoadError> for StartError {
 impl App {
     /// Opens everything that the service needs, and binds its port.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let tls = Tls::load(&config.server, clock.now())?;
         let listener = listen("server.listen", config.server.listen).await?;
         let internal_listener = listen_if("server.internal_listen", config.server.internal_listen).await?;
         let metrics_listener = listen_if("server.metrics_listen", config.server.metrics_listen).await?;
@@ -121,7 +134,7 @@ impl App {
         let lock = store.sqlite_path().map(LockFile::acquire).transpose()?;
         ready_schema(config, &store).await?;
         mail::warn(config, &mailer);
-        let domain = Arc::new(domain(config, store, clock, Some(mailer)).await?);
+        let domain = Arc::new(domain(config, store, clock.clone(), Some(mailer)).await?);
         domain.begin_following().await?;
         // Not before it is known whether the database answers.
         let (ready, watched) = watch::channel(false);
@@ -134,6 +147,8 @@ impl App {
             listener,
             internal_listener,
             metrics_listener,
+            tls,
+            clock,
             doors,
             ready,
             domain,
@@ -167,6 +182,8 @@ impl App {
             listener,
             internal_listener,
             metrics_listener,
+            tls,
+            clock,
             doors,
             ready,
             domain,
@@ -176,14 +193,23 @@ impl App {
             drain_timeout,
             _lock,
         } = self;
-        let Doors { public, internal, limits, operator, operator_limits } = doors;
+        let Doors { public, internal, limits, operator, operator_limits, metrics } = doors;
         let stopped = CancellationToken::new();
         // It answers to the end: that the service is going away is what it has to tell.
         let operator = tokio::spawn({
             let stopped = stopped.clone();
             async move {
                 if let Some(listener) = metrics_listener {
-                    serve(listener, operator, operator_limits, stopped.cancelled(), LAST_SCRAPE).await;
+                    serve(listener, operator, None, operator_limits, stopped.cancelled(), LAST_SCRAPE).await;
+                }
+            }
+        });
+        let (tls, certificates) = tls.unzip();
+        let certificates = tokio::spawn({
+            let stopped = stopped.clone();
+            async move {
+                if let Some(certificates) = certificates {
+                    certificates.run(metrics, clock, stopped).await;
                 }
             }
         });
@@ -202,7 +228,7 @@ impl App {
             draining.cancel();
         };
         let serve_until_then =
-            |listener, app| serve(listener, app, limits, draining.cancelled(), drain_timeout);
+            |listener, app| serve(listener, app, tls.clone(), limits, draining.cancelled(), drain_timeout);
         let internal = async {
             match internal_listener.zip(internal) {
                 Some((listener, app)) => serve_until_then(listener, app).await,
@@ -216,7 +242,7 @@ impl App {
         }
         stopped.cancel();
         // A panic in any of them was logged when it happened.
-        let _ = tokio::join!(follow, readiness, post, sweep, rewrap, keys, house, operator);
+        let _ = tokio::join!(follow, readiness, post, sweep, rewrap, keys, house, operator, certificates);
     }
 }
 

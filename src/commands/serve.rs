@@ -54,8 +54,9 @@ pub(crate) async fn run(config: &Config) -> Result<Exit, Failure> {
 
 /// Where it listens, and something to paste.
 fn welcome(config: &Config, address: SocketAddr, internal: Option<SocketAddr>) -> String {
+    let scheme = if config.server.tls.cert.is_some() { "https" } else { "http" };
     let internal = internal.map_or_else(String::new, |internal| {
-        format!("  internal    http://{internal} (for services and gateways)\n")
+        format!("  internal    {scheme}://{internal} (for services and gateways)\n")
     });
     let key = app::generated_master_key(config).map_or_else(String::new, |path| {
         format!("  master key  {} (back it up with the database)\n", path.display())
@@ -63,12 +64,12 @@ fn welcome(config: &Config, address: SocketAddr, internal: Option<SocketAddr>) -
     format!(
         r#"
 Countersign {version}
-  listening   http://{address} (gRPC, gRPC-web and REST)
-{internal}  openapi     http://{address}/openapi.json
+  listening   {scheme}://{address} (gRPC, gRPC-web and REST)
+{internal}  openapi     {scheme}://{address}/openapi.json
 {key}
 Try it in another terminal:
 
-  curl -s http://{address}/api/v1/auth/register -H 'content-type: application/json' \
+  curl -s {scheme}://{address}/api/v1/auth/register -H 'content-type: application/json' \
     -d '{{"email": "user@example.com", "password": "securepass", "name": "Alice"}}'
 "#,
         version = env!("CARGO_PKG_VERSION"),

@@ -65,6 +65,8 @@ pub struct Server {
     pub internal_listen: Option<SocketAddr>,
     /// Where metrics and probes are served, if they are.
     pub metrics_listen: Option<SocketAddr>,
+    /// What encrypts `listen` and `internal_listen`.
+    pub tls: ServerTls,
     /// The issuer, and the beginning of links; without a slash at the end.
     pub public_url: String,
     /// Origins whose pages may call, each exactly as a browser sends it.
@@ -77,6 +79,17 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long calls in flight may take to finish after that.
     pub drain_timeout: Duration,
+}
+
+/// `server.tls.*`: PEM files. Certificate and key are both there or neither, and an authority never without them.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// The certificate, and what leads from it to its authority.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+    /// Who has to have signed the certificates of clients; then none comes without one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `database.*`
@@ -300,6 +313,11 @@ impl Config {
                 listen: r.get("server.listen", parse::address),
                 internal_listen: r.optional("server.internal_listen", parse::address),
                 metrics_listen: r.get("server.metrics_listen", parse::off_or(parse::address)),
+                tls: ServerTls {
+                    cert: r.optional("server.tls.cert", parse::path),
+                    key: r.optional("server.tls.key", parse::path),
+                    client_ca: r.optional("server.tls.client_ca", parse::path),
+                },
                 public_url: r.get("server.public_url", parse::base_url),
                 cors_origins: r.list("server.cors_origins", parse::origin),
                 trusted_proxies: r.list("server.trusted_proxies", parse::network),
@@ -417,6 +435,14 @@ impl Config {
             !taken,
             "must have another port than server.listen and server.internal_listen: off switches it off",
         );
+        let ServerTls { cert, key, client_ca } = &self.server.tls;
+        for (one, is_there, other, needs_it) in [
+            ("server.tls.key", key.is_some(), "server.tls.cert", cert.is_some()),
+            ("server.tls.cert", cert.is_some(), "server.tls.key", key.is_some()),
+            ("server.tls.cert", cert.is_some(), "server.tls.client_ca", client_ca.is_some()),
+        ] {
+            r.check(&[one, other], is_there || !needs_it, &format!("required with {other}"));
+        }
         let laptop = listen.ip().is_loopback() && internal.is_none_or(|internal| internal.ip().is_loopback());
         r.check(
             &["mail.transport", "server.listen", "server.internal_listen"],

@@ -1,6 +1,8 @@
 //! The service from outside, through its doors, on both databases.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/authority.rs"]
+mod authority;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/idp.rs"]
@@ -51,6 +53,7 @@ mod signing_keys;
 mod start;
 mod sweep;
 mod throttle;
+mod tls;
 mod together;
 mod validate;
 mod verify_email;

@@ -322,7 +322,7 @@ on_both! {
     async fn who_finds_no_free_connection_is_told_so(database: Kind) {
         let fixture = Fixture::new(database).await;
         let mut taken = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..fixture.store.pool_stats().max {
             taken.push(fixture.conn().await);
         }
         let refused = timeout(SOON, fixture.store.conn()).await.expect("an answer");

@@ -74,7 +74,7 @@ async fn start(limits: Limits, drain: Duration) -> Running {
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { stopped.await.unwrap() };
     let app = crate::api::guard::guard(app, &[], &limits, crate::api::metrics::Metrics::of_no_rpc());
-    let ended = tokio::spawn(serve(listener, app, limits, shutdown, drain));
+    let ended = tokio::spawn(serve(listener, app, None, limits, shutdown, drain));
     Running { address, stop, ended, slow }
 }
 
@@ -149,7 +149,8 @@ async fn sockets_have_nodelay() {
     assert!(!same.nodelay().unwrap());
     let limits = Limits::default();
     let app = Router::new().route("/", get(async || "here"));
-    let server = Server { http: http(&limits), app: app.into(), limits, stop: CancellationToken::new() };
+    let stop = CancellationToken::new();
+    let server = Server { http: http(&limits), app: app.into(), tls: None, limits, stop };
     let serving = Arc::new(server).connection(TcpStream::from_std(accepted).unwrap(), peer);
     let answered = async {
         client.write_all(GET).await.unwrap();

@@ -45,8 +45,8 @@ fn unknown_keys_are_faults_and_the_key_that_was_meant_is_offered() {
     // A fault stays one line, whatever the key is called.
     let faults = Setup::new().toml("\"a\\nb\" = 1\n").faults();
     assert_eq!(faults, ["a\\nb: unknown key (countersign.toml)"]);
-    let toml = "[server.tls]\ncert = 'a'\n";
-    assert_eq!(Setup::new().toml(toml).faults(), ["server.tls: unknown key (countersign.toml)"]);
+    let toml = "[server.tsl]\ncert = 'a'\n";
+    assert_eq!(Setup::new().toml(toml).faults(), ["server.tsl: unknown key (countersign.toml)"]);
     assert_eq!(
         with("COUNTERSIGN_AUTH__REGISTRATION", "open").faults(),
         [

@@ -1,0 +1,94 @@
+//! TLS, as the command line has to do with it.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+};
+
+use super::{Place, Service, authority::Authority};
+
+/// Where a service has a certificate by this authority.
+fn place(authority: &Authority) -> Place {
+    authority.issue_for_service("service");
+    Place::empty()
+        .set("COUNTERSIGN_SERVER__PUBLIC_URL", "https://auth.example.com")
+        .set("COUNTERSIGN_SERVER__TLS__CERT", authority.path("service.pem").display().to_string())
+        .set("COUNTERSIGN_SERVER__TLS__KEY", authority.path("service.key").display().to_string())
+}
+
+fn is_found_ready(place: &Place, service: &Service) {
+    let address = service.address.to_string();
+    let healthcheck = || place.run(&["healthcheck", "--listen", &address]);
+    // It says so once it is, or just before.
+    let ran = (0..100).map(|_| healthcheck()).find(|ran| ran.code == Some(0));
+    assert_eq!(ran.map(|ran| ran.stdout), Some("ready\n".to_owned()), "{:?}", healthcheck());
+}
+
+#[test]
+fn healthcheck_asks_over_tls() {
+    let authority = Authority::new("Authority");
+    let place = place(&authority);
+    let mut service = place.serve();
+    service.line_with("ready");
+    is_found_ready(&place, &service);
+    let address = service.address.to_string();
+    service.stop();
+    place.run(&["healthcheck", "--listen", &address]).expect_complaint(1, &[&address]);
+}
+
+#[test]
+fn where_clients_have_certificates_healthcheck_asks_the_operators_listener() {
+    let authority = Authority::new("Authority");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let place = place(&authority)
+        .set("COUNTERSIGN_SERVER__TLS__CLIENT_CA", authority.certificate().display().to_string())
+        .set("COUNTERSIGN_SERVER__METRICS_LISTEN", &free);
+    let mut service = place.serve();
+    service.line_with("ready");
+    is_found_ready(&place, &service);
+    service.stop();
+    place.run(&["healthcheck"]).expect_complaint(1, &[&free]);
+    let off = place.set("COUNTERSIGN_SERVER__METRICS_LISTEN", "off");
+    off.run(&["healthcheck"]).expect_complaint(1, &["server.metrics_listen", "server.tls.client_ca"]);
+}
+
+#[test]
+fn a_person_is_told_of_https() {
+    let authority = Authority::new("Authority");
+    let place = place(&authority).set("COUNTERSIGN_TELEMETRY__LOG_FORMAT", "text");
+    let mut service = place.serve();
+    let stdout = BufReader::new(service.child.stdout.take().unwrap());
+    let mut lines = stdout.lines().map(Result::unwrap);
+    let expected = format!("https://{}", service.address);
+    for word in ["listening", "openapi", "curl "] {
+        let line = lines.find(|line| line.contains(word)).unwrap();
+        assert!(line.contains(&expected), "{line}");
+    }
+}
+
+#[test]
+fn half_of_a_configuration_is_named() {
+    let (cert, key, client_ca) = (
+        "COUNTERSIGN_SERVER__TLS__CERT",
+        "COUNTERSIGN_SERVER__TLS__KEY",
+        "COUNTERSIGN_SERVER__TLS__CLIENT_CA",
+    );
+    for (set, complaint) in [
+        (cert, "server.tls.key: required with server.tls.cert"),
+        (key, "server.tls.cert: required with server.tls.key"),
+        (client_ca, "server.tls.cert: required with server.tls.client_ca"),
+    ] {
+        Place::empty().set(set, "file.pem").run(&["config"]).expect_complaint(64, &[complaint]);
+    }
+}
+
+#[test]
+fn a_key_that_does_not_match_is_named_at_start() {
+    let authority = Authority::new("Authority");
+    authority.issue_for_service("other");
+    let other = authority.path("other.key").display().to_string();
+    let ran = place(&authority).set("COUNTERSIGN_SERVER__TLS__KEY", other).run(&["serve"]);
+    ran.expect_complaint(64, &["server.tls.key: ", "server.tls.cert"]);
+    let ran = place(&authority).set("COUNTERSIGN_SERVER__TLS__CERT", "nowhere.pem").run(&["serve"]);
+    ran.expect_complaint(64, &["server.tls.cert: cannot read nowhere.pem"]);
+}
