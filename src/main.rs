@@ -86,7 +86,7 @@ async fn obey(command: &Command, config: &Config, settings: &[Setting]) -> Resul
             commands::signing_key::retire(config, kid).await
         }
         Command::MasterKey(MasterKeyCommand::Check) => commands::master_key::check(config).await,
-        Command::User(command) => administer(command, config).await,
+        Command::User(command) => Box::pin(administer(command, config)).await,
     }
 }
 
