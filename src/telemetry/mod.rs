@@ -7,7 +7,7 @@ pub mod traces;
 
 use std::io::{self, IsTerminal};
 
-use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt, filter_fn},
@@ -30,17 +30,28 @@ const AT_MOST: [(&str, Level); 2] = [("tokio_postgres", Level::INFO), ("h2", Lev
 /// Why traces cannot be sent to where they are to go.
 pub fn init(config: &Telemetry) -> Result<Traces, String> {
     let (traces, layer) = Traces::start(config)?;
-    let level = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let with_traces = layer.is_some();
-    // Spans are no lines, but tell which request a line belongs to, at whatever level lines are written.
-    let spans = filter_fn(move |metadata| is_context(metadata, with_traces));
-    let filter = spans.with_max_level_hint(LevelFilter::INFO).or(level.and(filter_fn(may_be_logged)));
     // An error means that logging was set up before, as in a test.
-    let _ = registry().with(lines(config.log_format).with_filter(filter)).with(layer).try_init();
+    let _ = subscriber(config, layer).try_init();
     Ok(traces)
 }
 
-fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What nobody wants has to be off where it would be made: h2 alone has a dozen spans for each call. So each layer has a filter
+/// that knows the most it lets pass, and a layer that is not there is not in the list: as `None` it would want everything.
+fn subscriber(config: &Telemetry, traces: Option<AnyLayer>) -> impl Subscriber + Send + Sync {
+    let level = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let with_traces = traces.is_some();
+    // Spans are no lines, but tell which request a line belongs to, at whatever level lines are written.
+    let spans = filter_fn(move |metadata| is_context(metadata, with_traces));
+    let events = filter_fn(|metadata| !metadata.is_span() && may_be_logged(metadata));
+    let events = events.with_max_level_hint(LevelFilter::TRACE);
+    let filter = spans.with_max_level_hint(LevelFilter::INFO).or(level.and(events));
+    let lines: AnyLayer = Box::new(lines(config.log_format).with_filter(filter));
+    registry().with([Some(lines), traces].into_iter().flatten().collect::<Vec<_>>())
+}
+
+fn lines(format: LogFormat) -> AnyLayer {
     match format {
         LogFormat::Text => {
             let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
@@ -72,4 +83,33 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
         metadata.target().strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     });
     limit.is_none_or(|(_, most)| metadata.level() <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{span_enabled, subscriber::with_default};
+
+    use super::*;
+
+    fn config(log_level: &str) -> Telemetry {
+        Telemetry {
+            log_format: LogFormat::Json,
+            log_level: log_level.to_owned(),
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
+        }
+    }
+
+    #[test]
+    fn what_nobody_wants_is_off_where_it_would_be_made() {
+        let default = subscriber(&config("info"), None);
+        assert_eq!(default.max_level_hint(), Some(LevelFilter::INFO));
+        for subscriber in [default, subscriber(&config("info,countersign=trace"), None)] {
+            with_default(subscriber, || {
+                assert!(!span_enabled!(target: "h2", Level::DEBUG));
+                assert!(!span_enabled!(target: "countersign::domain", Level::INFO));
+                assert!(span_enabled!(target: request::TARGET, Level::ERROR));
+            });
+        }
+    }
 }

@@ -26,8 +26,9 @@ use opentelemetry_sdk::{
 };
 use tracing::{Metadata, Span, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::filter_fn};
 
+use super::AnyLayer;
 use crate::config::Telemetry;
 
 /// How long the collector may take to accept what it is sent.
@@ -59,10 +60,7 @@ pub struct Ids {
 
 impl Traces {
     /// Readies the sending, and the layer that makes traces of spans, if a collector is configured.
-    pub(super) fn start<S>(config: &Telemetry) -> Result<(Self, Option<impl Layer<S> + Send + Sync>), String>
-    where
-        S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-    {
+    pub(super) fn start(config: &Telemetry) -> Result<(Self, Option<AnyLayer>), String> {
         let Some(endpoint) = &config.otlp_endpoint else { return Ok((Self::default(), None)) };
         let exporter = SpanExporter::builder()
             .with_tonic()
@@ -103,7 +101,7 @@ impl Traces {
                     .with_max_level_hint(LevelFilter::INFO),
             );
         ON.store(true, Relaxed);
-        Ok((Self(Some(provider)), Some(layer)))
+        Ok((Self(Some(provider)), Some(Box::new(layer))))
     }
 
     /// Sends what waits, within a few seconds.
