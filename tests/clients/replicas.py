@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import itertools
 import os
 import secrets
 import signal
@@ -19,8 +18,6 @@ import requests
 from conftest import BINARY, PASSWORD, PATIENCE, SCOPES, Server, bearer, new_email, wait_until
 from reflected import Reflected
 
-# Between two questions that one replica is asked as load.
-PAUSE = 1 / 200
 # A revocation is seen within a second (S34). This is for a busy machine, where a test shows that it comes, not when.
 SOON = 20
 
@@ -127,48 +124,31 @@ class Replicas(list):
             replica.kill()
 
 
-class Load:
-    """Asks every replica, all the time, for what holds and what has been seen refused: no answer may ever be another one."""
+class Crowd:
+    """Somebody at each replica, all the time until the end of the `with`: `act` says what they do, in turns from 0 on."""
+
+    # Between two turns, in seconds.
+    pause = 1 / 200
 
     def __init__(self, replicas: Replicas):
         self.replicas = replicas
-        self.email = new_email()
-        self.person = replicas[0].register(self.email)
-        self.key = replicas[0].create_key(self.person["access_token"])["secret"]
-        self.valid = [self.person["access_token"], self.key]
-        self.refused = [[] for _ in replicas]
         self.wrong = []
-        self.answers = [0] * len(replicas)
+        self.turns = [0] * len(replicas)
         self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.ask, args=[i]) for i in range(len(replicas))]
+        self.threads = [threading.Thread(target=self.live, args=[i]) for i in range(len(replicas))]
 
-    def ask(self, i: int):
-        for number in itertools.count():
-            if self.over.wait(PAUSE):
-                return
-            credential, expected = self.valid[number // 2 % 2], "VALID"
-            if number % 2 and (refused := self.refused[i]):
-                credential, expected = refused[number // 2 % len(refused)]
-            try:
-                got = self.replicas[i].status(credential)
-            except grpc.RpcError as error:
-                got = f"{error.code()} {error.details()}"
-            self.answers[i] += 1
-            if got != expected:
-                self.wrong.append(f"replica {i}: {got} instead of {expected}")
+    def live(self, i: int):
+        while not self.over.wait(self.pause):
+            self.act(i, self.turns[i])
+            self.turns[i] += 1
 
-    def renew(self):
-        """Returns once nobody asks any more for the access token that it began with, but for a new one."""
-        self.valid[0] = self.replicas[0].sign_in(self.email)["access_token"]
-        before = list(self.answers)
-        wait_until(lambda: all(now > then + 1 for now, then in zip(self.answers, before)), lambda: "nobody answers")
-
-    def stays_refused(self, replica: Replica, credential: str, status: str):
-        """It was refused by this one, and has to be from now on."""
-        self.refused[self.replicas.index(replica)].append((credential, status))
+    def go_on(self):
+        """Returns once each has done something that was begun since."""
+        before = list(self.turns)
+        wait_until(lambda: all(now > then + 1 for now, then in zip(self.turns, before)), lambda: "somebody stands still")
 
     def check(self):
-        assert not self.wrong, f"{len(self.wrong)} wrong of {sum(self.answers)}: {self.wrong[:5]}"
+        assert not self.wrong, f"{len(self.wrong)} wrong of {sum(self.turns)}: {self.wrong[:5]}"
 
     def __enter__(self):
         for thread in self.threads:
@@ -181,7 +161,39 @@ class Load:
             thread.join()
         if not failed:
             self.check()
-            assert all(self.answers)
+            assert all(self.turns)
+
+
+class Load(Crowd):
+    """Asks every replica, all the time, for what holds and what has been seen refused: no answer may ever be another one."""
+
+    def __init__(self, replicas: Replicas):
+        super().__init__(replicas)
+        self.email = new_email()
+        self.person = replicas[0].register(self.email)
+        self.key = replicas[0].create_key(self.person["access_token"])["secret"]
+        self.valid = [self.person["access_token"], self.key]
+        self.refused = [[] for _ in replicas]
+
+    def act(self, i: int, turn: int):
+        credential, expected = self.valid[turn // 2 % 2], "VALID"
+        if turn % 2 and (refused := self.refused[i]):
+            credential, expected = refused[turn // 2 % len(refused)]
+        try:
+            got = self.replicas[i].status(credential)
+        except grpc.RpcError as error:
+            got = f"{error.code()} {error.details()}"
+        if got != expected:
+            self.wrong.append(f"replica {i}: {got} instead of {expected}")
+
+    def renew(self):
+        """Returns once nobody asks any more for the access token that it began with, but for a new one."""
+        self.valid[0] = self.replicas[0].sign_in(self.email)["access_token"]
+        self.go_on()
+
+    def stays_refused(self, replica: Replica, credential: str, status: str):
+        """It was refused by this one, and has to be from now on."""
+        self.refused[self.replicas.index(replica)].append((credential, status))
 
 
 class Stopwatch:

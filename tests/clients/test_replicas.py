@@ -289,7 +289,7 @@ def test_postgresql_goes_away_and_comes_back(cluster, tmp_path):
             for token in outage.acknowledged:
                 assert replica.status(token) == "REVOKED"
             replica.command("healthcheck")
-        print(f"\n{sum(load.answers)} answers under load, {len(load.wrong)} of them wrong")
+        print(f"\n{sum(load.turns)} answers under load, {len(load.wrong)} of them wrong")
 
 
 def count_transactions(url: str, times: int) -> int:

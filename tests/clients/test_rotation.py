@@ -6,10 +6,8 @@ read the list of keys again, `rotate --now` lets the key that is next sign in tw
 How soon a retired key is refused is printed (`pytest -s`), and not tested.
 """
 
-import itertools
 import json
 import random
-import threading
 import time
 
 import pyseto
@@ -17,14 +15,12 @@ import pytest
 import requests
 
 from conftest import PATIENCE, POSTGRES, new_email, new_postgres_database, wait_until
-from replicas import Load, Replica, Replicas, Stopwatch
+from replicas import Crowd, Load, Replica, Replicas, Stopwatch
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="replicas need PostgreSQL")
 
 # For how many seconds who verifies tokens keeps the list of keys.
 KEPT = 1
-# Between a person's answer and the next question, in seconds.
-PAUSE = 0.02
 
 
 def kid_of(token: str) -> str:
@@ -53,71 +49,50 @@ class Verifier:
         pyseto.decode(self.keys[kid_of(token)], token, deserializer=json, aud="countersign")
 
 
-class People:
+class People(Crowd):
     """At each replica somebody signs in and refreshes, all the time. Each token, new or old, must hold everywhere, and verify."""
 
+    pause = 0.02
+
     def __init__(self, replicas: Replicas):
-        self.replicas = replicas
+        super().__init__(replicas)
         # Each knows the keys from another replica than the one that signs.
         self.verifiers = [Verifier(replicas[i - 1]) for i in range(len(replicas))]
         self.tokens = []
         self.signed_by = [None] * len(replicas)
-        self.rounds = [0] * len(replicas)
-        self.wrong = []
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.live, args=[i]) for i in range(len(replicas))]
+        self.emails = [None] * len(replicas)
+        self.people = [None] * len(replicas)
 
-    def live(self, i: int):
+    def act(self, i: int, turn: int):
         # An account has 100 sessions at most: each person has 25.
-        for number in itertools.count():
-            if self.over.wait(PAUSE):
-                return
-            try:
-                if number % 250 == 0:
-                    email = new_email()
-                    self.replicas[i].register(email)
-                if number % 10 == 0:
-                    person = self.replicas[i].sign_in(email)
-                else:
-                    r = self.replicas[i].call("refresh", {"refresh_token": person["refresh_token"]})
-                    assert r.status_code == 200, r.text
-                    person = r.json()
-                token = person["access_token"]
-                self.tokens.append(token)
-                self.signed_by[i] = kid_of(token)
-                for token in token, random.choice(self.tokens):
-                    self.verifiers[i].verify(token)
-                    for replica in self.replicas:
-                        assert replica.status(token) == "VALID", kid_of(token)
-            except Exception as error:
-                self.wrong.append(f"replica {i}: {error!r}")
-            self.rounds[i] += 1
+        try:
+            if turn % 250 == 0:
+                self.emails[i] = new_email()
+                self.replicas[i].register(self.emails[i])
+            if turn % 10 == 0:
+                self.people[i] = self.replicas[i].sign_in(self.emails[i])
+            else:
+                r = self.replicas[i].call("refresh", {"refresh_token": self.people[i]["refresh_token"]})
+                assert r.status_code == 200, r.text
+                self.people[i] = r.json()
+            token = self.people[i]["access_token"]
+            self.tokens.append(token)
+            self.signed_by[i] = kid_of(token)
+            for token in token, random.choice(self.tokens):
+                self.verifiers[i].verify(token)
+                for replica in self.replicas:
+                    assert replica.status(token) == "VALID", kid_of(token)
+        except Exception as error:
+            self.wrong.append(f"replica {i}: {error!r}")
 
     def go_on(self):
-        """Returns once each has done something that was begun since."""
-        before = list(self.rounds)
-        wait_until(lambda: all(now > then + 1 for now, then in zip(self.rounds, before)), lambda: "people stand still")
+        super().go_on()
         self.check()
 
     def forget(self, kid: str):
         """Nothing is said any more about what this key has signed."""
         self.tokens = [token for token in self.tokens if kid_of(token) != kid]
         self.go_on()
-
-    def check(self):
-        assert not self.wrong, f"{len(self.wrong)} wrong in {sum(self.rounds)} rounds: {self.wrong[:5]}"
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, failed, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-        if not failed:
-            self.check()
 
 
 def rotate(one: Replica, other: Replica, people: People) -> str:
@@ -160,4 +135,4 @@ def test_keys_rotate_and_no_token_is_refused_and_a_retired_key_is_by_all(tmp_pat
         people.go_on()
         assert {kid_of(token) for token in people.tokens} == {second, third}
         assert signing_keys(replicas[2]) == {second: "retiring", third: "signing"}
-        print(f"\n{tokens} tokens of three keys, {sum(people.rounds)} rounds and {sum(load.answers)} answers, none wrong")
+        print(f"\n{tokens} tokens of three keys, {sum(people.turns)} rounds and {sum(load.turns)} answers, none wrong")
