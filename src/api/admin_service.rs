@@ -15,7 +15,6 @@ use crate::{
     domain::{
         Domain, Error, Result,
         admin::{Imported, Outcome, Wanted, What},
-        keys::NewKey,
     },
     types::{Email, EventId, Invalid, KeyId, KeyName, UserId},
 };
@@ -125,14 +124,10 @@ impl AdminService for Admin {
         request: Request<pb::CreateServiceAccountKeyRequest>,
     ) -> Answer<pb::CreateKeyResponse> {
         let by = self.callers.administrator(&request).await?;
-        let request = request.into_inner();
-        let new = NewKey {
-            name: field("name", KeyName::parse(&request.name))?,
-            scopes: convert::scopes("scopes", &request.scopes)?,
-            expire_time: request.expire_time.map(|time| convert::time("expire_time", time)).transpose()?,
-            rate_limit: request.rate_limit.map(convert::rate_limit).transpose()?,
-        };
-        let id = user_id(&request.user_id)?;
+        let pb::CreateServiceAccountKeyRequest { user_id: id, name, scopes, expire_time, rate_limit } =
+            request.into_inner();
+        let new = convert::new_key(pb::CreateKeyRequest { name, scopes, expire_time, rate_limit })?;
+        let id = user_id(&id)?;
         let (key, secret) = self.domain.create_service_account_key(id, new, &by).await?;
         let secret = secret.expose_secret().to_owned();
         Ok(Response::new(pb::CreateKeyResponse { key: Some(convert::api_key(key)), secret }))

@@ -11,12 +11,13 @@ use super::pb;
 use crate::{
     domain::{
         Error, Issued, Registered, Result, VerificationKey,
+        keys::NewKey,
         oauth::Started,
         validate::{Principal, Status, Validation},
     },
     store::{api_keys::ApiKey, events::Event, identities::Identity, sessions::Session, users::User},
     types::{
-        Invalid, KeyId, RateLimit, Scopes, SessionId, Time, UserKind,
+        Invalid, KeyId, KeyName, RateLimit, Scopes, SessionId, Time, UserKind,
         event::{Action, Outcome},
     },
 };
@@ -33,6 +34,17 @@ const UNDEFINED: &str = "must be one of the values that are defined for it";
 /// Names the field that a value was refused for.
 pub fn field<T>(name: &str, parsed: Result<T, Invalid>) -> Result<T> {
     parsed.map_err(|invalid| Error::field(name, invalid))
+}
+
+/// What a new key is to be.
+pub fn new_key(request: pb::CreateKeyRequest) -> Result<NewKey> {
+    let pb::CreateKeyRequest { name, scopes: tokens, expire_time, rate_limit: limit } = request;
+    Ok(NewKey {
+        name: field("name", KeyName::parse(&name))?,
+        scopes: scopes("scopes", &tokens)?,
+        expire_time: expire_time.map(|at| time("expire_time", at)).transpose()?,
+        rate_limit: limit.map(rate_limit).transpose()?,
+    })
 }
 
 /// Scopes of a request.

@@ -12,10 +12,7 @@ use super::{
     pb::{self, key_service_server::KeyService},
 };
 use crate::{
-    domain::{
-        Domain,
-        keys::{KeyChange, NewKey},
-    },
+    domain::{Domain, keys::KeyChange},
     types::{KeyId, KeyName},
 };
 
@@ -36,13 +33,7 @@ impl Keys {
 impl KeyService for Keys {
     async fn create_key(&self, request: Request<pb::CreateKeyRequest>) -> Answer<pb::CreateKeyResponse> {
         let caller = self.callers.user(&request).await?;
-        let request = request.into_inner();
-        let new = NewKey {
-            name: field("name", KeyName::parse(&request.name))?,
-            scopes: convert::scopes("scopes", &request.scopes)?,
-            expire_time: request.expire_time.map(|time| convert::time("expire_time", time)).transpose()?,
-            rate_limit: request.rate_limit.map(convert::rate_limit).transpose()?,
-        };
+        let new = convert::new_key(request.into_inner())?;
         let (key, secret) = self.domain.create_key(&caller, new).await?;
         let secret = secret.expose_secret().to_owned();
         Ok(Response::new(pb::CreateKeyResponse { key: Some(convert::api_key(key)), secret }))
