@@ -57,6 +57,7 @@ doctest: ## The examples in the documentation
 # With --tests the dependencies' features are those of the test build, so that nothing is built twice.
 clients: ## Clients that are not ours, from outside, on both databases
 	@scripts/need cargo cc nginx openssl pgbouncer postgres chromium tools
+	scripts/previous-version
 	cargo build --locked --bin countersign --tests
 	npm ci --silent --prefix $(BROWSER) --ignore-scripts
 	npm ci --silent --prefix $(PROVIDERS) --ignore-scripts

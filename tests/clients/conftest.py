@@ -61,6 +61,8 @@ def bearer(person) -> dict:
 class Server:
     """The built service, in a directory of its own. It may be started, stopped and killed again and again; its data stay."""
 
+    binary = BINARY
+
     def __init__(self, database: str, directory: Path, environment: dict[str, str]):
         self.database = database
         self.directory = directory
@@ -99,7 +101,7 @@ class Server:
         }
         environment |= self.environment | changes
         with (self.directory / "log").open("ab") as log, (self.directory / "output").open("ab") as output:
-            self.process = subprocess.Popen([BINARY, "serve"], cwd=self.directory, env=environment, stdout=output, stderr=log)
+            self.process = subprocess.Popen([self.binary, "serve"], cwd=self.directory, env=environment, stdout=output, stderr=log)
         wait_until(lambda: self.process.poll() is not None or self.answers(), lambda: f"the service hangs:\n{self.log}")
         assert self.process.poll() is None, self.log
 

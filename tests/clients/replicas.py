@@ -15,7 +15,7 @@ import grpc
 import pytest
 import requests
 
-from conftest import BINARY, PASSWORD, PATIENCE, SCOPES, Server, bearer, new_email, wait_until
+from conftest import PASSWORD, PATIENCE, SCOPES, Server, bearer, new_email, wait_until
 from reflected import Reflected
 
 # A revocation is seen within a second (S34). This is for a busy machine, where a test shows that it comes, not when.
@@ -27,6 +27,9 @@ class Replica(Server):
 
     def start(self, **changes: str):
         super().start(**changes)
+        self.connect()
+
+    def connect(self):
         self.channel = grpc.insecure_channel(self.address)
         self.question, self.call_to_validate = Reflected(self.channel).method("countersign.v1.AuthService", "ValidateCredential")
 
@@ -72,7 +75,7 @@ class Replica(Server):
     def command(self, *arguments: str) -> str:
         """A command of the service beside it, which must succeed: what it prints."""
         environment = self.environment | {"COUNTERSIGN_SERVER__LISTEN": self.address}
-        command = [BINARY, *arguments]
+        command = [self.binary, *arguments]
         done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -88,8 +91,8 @@ def status(answer: grpc.Future) -> str:
 class Replicas(list):
     """Replicas that find their database at these URLs, one each."""
 
-    def __init__(self, urls: list[str], directory: Path):
-        common = {
+    def __init__(self, urls: list[str], directory: Path, **environment: str):
+        common = environment | {
             "COUNTERSIGN_SECRETS__MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
             "COUNTERSIGN_ACCOUNTS__DEFAULT_SCOPES": ",".join(SCOPES),
             "COUNTERSIGN_MAIL__TRANSPORT": "file",

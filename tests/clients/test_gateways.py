@@ -6,20 +6,15 @@ One database is enough here: gateways see none.
 
 import http.server
 import json
-import os
-import re
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 import requests
 
-from conftest import PATIENCE, ROOT, SCOPES, Server, free_port, new_email, wait_until
+from conftest import PATIENCE, SCOPES, Server, free_port, new_email, wait_until
+from gateways import Gateway
 
 IDENTITY = ["x-auth-user-id", "x-auth-session-id", "x-auth-key-id", "x-auth-scopes", "x-auth-principal-type"]
-BIN = Path(sys.executable).parent
 # Under docs/gateways/; the first is the one that is named when the gateway is started.
 FILES = {
     "envoy": ["envoy.yaml"],
@@ -58,68 +53,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Gateway:
-    """A gateway of this name, before `upstream`, that asks Countersign at the port `internal`."""
-
-    def __init__(self, name: str, directory: Path, upstream: int, internal: int):
-        self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
-        ports = {"8080": self.port, "9000": upstream, "50052": internal}
-        for file in FILES[name]:
-            config = (ROOT / "docs/gateways" / file).read_text()
-            (directory / file).write_text(re.sub(r"\b(8080|9000|50052)\b", lambda port: str(ports[port[0]]), config))
-        command = getattr(self, name)(directory / FILES[name][0])
-        environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
-        self.log = directory / "log"
-        with self.log.open("wb") as log:
-            # A session of its own, so that what is meant for the tests' terminal does not reach it.
-            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    @staticmethod
-    def envoy(path):
-        return [BIN / "envoy", "--config-path", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
-
-    @staticmethod
-    def nginx(path):
-        # Where the distribution keeps these only root may write.
-        kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        places = "".join(f"{kind}_temp_path {path.parent}/{kind};" for kind in kinds)
-        path.write_text(path.read_text().replace("http {", f"http {{ access_log off; {places}", 1))
-        user = "user root;" if os.geteuid() == 0 else ""
-        return ["nginx", "-c", path, "-e", "stderr", "-g", f"daemon off; pid {path.parent}/pid; {user}"]
-
-    @staticmethod
-    def traefik(path):
-        return [BIN / "traefik", f"--configfile={path}"]
-
-    @staticmethod
-    def caddy(path):
-        return [BIN / "caddy", "run", "--config", path]
-
-    def get(self, path="/", **headers: str) -> requests.Response:
-        """`_` in a header's name stands for `-`."""
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.get(f"{self.base}{path}", headers=headers, timeout=PATIENCE)
-
-    def answers(self) -> bool:
-        try:
-            # Before its configuration is read, Traefik finds nothing anywhere.
-            return self.get().status_code != 404
-        except requests.RequestException:
-            return False
-
-    def start(self):
-        wait_until(lambda: self.process.poll() is not None or self.answers(), lambda: self.log.read_text())
-        assert self.process.poll() is None, self.log.read_text()
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
-
-
 @pytest.fixture(scope="module")
 def upstream():
     with Upstream() as server:
@@ -148,9 +81,14 @@ def name(request) -> str:
     return request.param
 
 
+def ports(upstream: Upstream, internal: int) -> dict[int, int]:
+    """Of the upstream and of Countersign, by those in the files."""
+    return {9000: upstream.server_port, 50052: internal}
+
+
 @pytest.fixture(scope="module")
 def gateway(name, tmp_path_factory, upstream, countersign):
-    gateway = Gateway(name, tmp_path_factory.mktemp(name), upstream.server_port, countersign.internal)
+    gateway = Gateway(name, FILES[name], tmp_path_factory.mktemp(name), ports(upstream, countersign.internal))
     try:
         gateway.start()
         yield gateway
@@ -268,7 +206,7 @@ def test_a_body_passes_by(gateway, person):
 
 
 def test_nobody_passes_while_countersign_cannot_be_reached(name, upstream, person, tmp_path):
-    gateway = Gateway(name, tmp_path, upstream.server_port, free_port())
+    gateway = Gateway(name, FILES[name], tmp_path, ports(upstream, free_port()))
     try:
         gateway.start()
         upstream.seen.clear()
