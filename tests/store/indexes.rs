@@ -25,7 +25,7 @@ const ROWS: u16 = 500;
 
 /// The tables and the conditions that the store asks for; `{id}` and `{digest}` are some value of the column's type,
 /// `{time}` is one before which lie few.
-const LOOKUPS: [(&str, &str); 23] = [
+const LOOKUPS: [(&str, &str); 26] = [
     ("users", "id = {id}"),
     ("users", "email_normalized = 'user7@example.com'"),
     ("sessions", "id = {id}"),
@@ -51,6 +51,9 @@ const LOOKUPS: [(&str, &str); 23] = [
     // The cascade from users.
     ("oauth_flows", "user_id = {id}"),
     ("events", "user_id = {id} AND id < {id} ORDER BY id DESC LIMIT 50"),
+    ("events", "action = 'import_account' AND id < {id} ORDER BY id DESC LIMIT 50"),
+    ("users", "disabled_time IS NOT NULL AND id < {id} ORDER BY id DESC LIMIT 50"),
+    ("users", "kind = 'service_account' AND id < {id} ORDER BY id DESC LIMIT 50"),
 ];
 
 /// What is swept: table, key, time, and what else is asked of the row.
@@ -146,6 +149,9 @@ on_both! {
              WHERE s.digest = {digest}"
                 .to_owned(),
         );
+        if database == Kind::Postgres {
+            lookups.push("SELECT * FROM users WHERE kind = 'person' AND email_normalized LIKE 'user7@%' ESCAPE '\\'".to_owned());
+        }
         for lookup in lookups {
             let sql = lookup.replace("{id}", id).replace("{digest}", digest);
             let plan = fixture.plan(&sql).await;
