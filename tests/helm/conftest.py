@@ -35,10 +35,15 @@ def rendered(name: str) -> str:
     return template("--values", SETS[name])
 
 
+def parsed(text: str, kind: str | None = None) -> list[dict]:
+    """The objects in what was rendered; of one kind, if it is given."""
+    everything = [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in everything if kind in (None, document["kind"])]
+
+
 def objects(name: str, kind: str | None = None) -> list[dict]:
     """The objects that a value set renders to; of one kind, if it is given."""
-    everything = [document for document in yaml.safe_load_all(rendered(name)) if document]
-    return [document for document in everything if kind in (None, document["kind"])]
+    return parsed(rendered(name), kind)
 
 
 @pytest.fixture(params=SETS)

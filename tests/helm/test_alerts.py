@@ -7,7 +7,7 @@ import subprocess
 
 import yaml
 
-from conftest import CHART, ROOT, objects, template
+from conftest import CHART, ROOT, SETS, objects, template
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 DASHBOARD = json.loads((CHART / "files/dashboard.json").read_text())
@@ -97,6 +97,19 @@ def test_every_alert_says_what_to_do():
         assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
         assert rule["annotations"]["runbook_url"].endswith(f"#{rule['alert'].lower()}")
         assert rule["alert"].lower() in headings, f"docs/operations.md says nothing of {rule['alert']}"
+
+
+def time_left_to_certificates(*arguments) -> str:
+    """What the alert of certificates that end compares with."""
+    text = template("--values", SETS["gateway-tls"], *arguments)
+    return re.search(r"countersign_tls_certificate_expiry_timestamp_seconds\{.*\}\) - time\(\) < (.+)", text)[1]
+
+
+def test_the_alert_of_certificates_fires_after_they_should_have_been_renewed():
+    assert time_left_to_certificates() == str(80 * 3600 // 2)
+    assert time_left_to_certificates("--set", "tls.certManager.renewBefore=1h30m") == str(90 * 60 // 2)
+    month = ("--set", "tls.certManager.duration=2160h", "--set", "tls.certManager.renewBefore=720h")
+    assert time_left_to_certificates(*month) == "14 * 86400"
 
 
 def age_of_signing_keys(*arguments) -> str | None:

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from conftest import CHART, ROOT, SETS, helm, objects, rendered, template
+from conftest import CHART, ROOT, SETS, helm, objects, parsed, rendered, template
 
 GOLDEN = ROOT / "tests/helm/golden"
 CUSTOM = ("cert-manager.io/v1", "gateway.networking.k8s.io/v1", "monitoring.coreos.com/v1")
@@ -33,8 +33,8 @@ EXCEPTIONS = {
 }
 
 
-def test_there_are_six_value_sets():
-    assert len(SETS) == 6
+def test_there_are_seven_value_sets():
+    assert len(SETS) == 7
 
 
 def test_it_lints(values):
@@ -78,9 +78,9 @@ def test_the_definitions_of_custom_resources_would_take_it(values):
 
 
 def test_a_fault_in_a_custom_resource_is_found():
-    for name, kind in [("gateway", "HTTPRoute"), ("gateway", "GRPCRoute"), ("mutual-tls", "Certificate"), ("mutual-tls", "ServiceMonitor"), ("mutual-tls", "PrometheusRule")]:
+    for name, kind in [("gateway", "HTTPRoute"), ("gateway", "GRPCRoute"), ("gateway-tls", "BackendTLSPolicy"), ("mutual-tls", "Certificate"), ("mutual-tls", "ServiceMonitor"), ("mutual-tls", "PrometheusRule")]:
         (document,) = objects(name, kind)
-        key = {"PrometheusRule": "groups", "Certificate": "dnsNames", "ServiceMonitor": "endpoints"}.get(kind, "rules")
+        key = {"PrometheusRule": "groups", "Certificate": "dnsNames", "ServiceMonitor": "endpoints", "BackendTLSPolicy": "targetRefs"}.get(kind, "rules")
         assert kind in crd_faults([document | {"spec": document["spec"] | {key: "none"}}])
 
 
@@ -198,4 +198,79 @@ def test_the_internal_port_is_reached_by_those_that_are_named_alone():
     assert rules[50051] is None
     assert [peer["podSelector"] for peer in rules[50052]] == [{"matchLabels": {"asks-countersign": "true"}}]
     services = {service["metadata"]["name"]: [port["targetPort"] for port in service["spec"]["ports"]] for service in objects("mutual-tls", "Service")}
-    assert services == {"auth-countersign": ["grpc"], "auth-countersign-internal": ["grpc-internal"], "auth-countersign-metrics": ["metrics"]}
+    assert services == {
+        "auth-countersign": ["grpc"],
+        "auth-countersign-internal": ["grpc-internal"],
+        "auth-countersign-internal-headless": ["grpc-internal"],
+        "auth-countersign-metrics": ["metrics"],
+    }
+
+
+def test_a_service_without_an_address_is_one_of_its_own():
+    """The address of a Service that is there cannot be taken away."""
+    services = {service["metadata"]["name"]: service["spec"] for service in objects("mutual-tls", "Service")}
+    assert "clusterIP" not in services["auth-countersign-internal"]
+    assert services["auth-countersign-internal-headless"]["clusterIP"] == "None"
+    # Its name leads to pods, so that it cannot map ports.
+    assert services["auth-countersign-internal-headless"]["ports"][0]["port"] == 50052
+    (certificate,) = objects("mutual-tls", "Certificate")
+    for name in services.keys() - {"auth-countersign-metrics"}:
+        assert f"{name}.identity.svc" in certificate["spec"]["dnsNames"]
+
+
+def test_names_of_services_are_short_enough():
+    for service in parsed(template("--values", SETS["mutual-tls"], "--set", f"fullnameOverride={'n' * 60}"), "Service"):
+        assert len(service["metadata"]["name"]) <= 63
+
+
+class Unique(yaml.SafeLoader):
+    """Takes no key twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), keys
+        return super().construct_mapping(node, deep)
+
+
+def test_no_key_is_there_twice(values):
+    list(yaml.load_all(rendered(values), Unique))
+
+
+def test_labels_that_are_given_twice_are_there_once():
+    team = ["commonLabels", "podLabels", "metrics.dashboard.labels", "metrics.serviceMonitor.labels", "metrics.prometheusRule.labels"]
+    own = ["commonLabels.app\\.kubernetes\\.io/name=other", "podLabels.app\\.kubernetes\\.io/name=other"]
+    more = [word for text in [*(f"{name}.team={name[0]}" for name in team), *own] for word in ("--set", text)]
+    text = template("--values", SETS["postgres-ha"], *more)
+    list(yaml.load_all(text, Unique))
+    for kind in ("Deployment", "Job"):
+        (workload,) = parsed(text, kind)
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert (labels["team"], labels["app.kubernetes.io/name"]) == ("p", "countersign")
+        assert workload["metadata"]["labels"]["team"] == "c"
+
+
+def test_mails_that_nobody_gets_have_a_volume_of_their_own(values):
+    (deployment,) = objects(values, "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    if values == "ingress-mail-oauth":
+        assert "/var/lib/countersign/mail" not in mounts
+    else:
+        assert "sizeLimit" in volumes[mounts["/var/lib/countersign/mail"]]["emptyDir"]
+
+
+def test_the_ingress_knows_every_service_of_grpc():
+    """But Envoy's, which gateways ask inside of the cluster."""
+    protos = (ROOT / "proto/countersign").rglob("*.proto")
+    services = {f"countersign.v1.{name}" for proto in protos for name in re.findall(r"^service (\w+)", proto.read_text(), re.M)}
+    assert "countersign.v1.AuthService" in services
+    shared = re.findall(r'"/(grpc\.[\w.]+)/"', (ROOT / "src/api/side.rs").read_text().split("#[cfg(test)]")[0])
+    assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(shared)
+    paths = yaml.safe_load((CHART / "values.yaml").read_text())["ingress"]["grpc"]["paths"]
+    assert sorted(paths) == sorted(f"/{name}" for name in services | set(shared))
+
+
+def test_streams_may_last():
+    (route,) = objects("gateway", "HTTPRoute")
+    assert [rule["timeouts"] for rule in route["spec"]["rules"]] == [{"request": "0s"}]

@@ -3,7 +3,7 @@ countersign.toml. What config says, and over it what the chart decides: where it
 path of a secret stands in it, never a secret.
 */}}
 
-{{/* Where clients reach the service, unless config.server.public_url says so. */}}
+{{/* Where clients reach the service, unless config.server.public_url says so; which it has to with PostgreSQL, and with a wildcard. */}}
 {{- define "countersign.publicUrl" -}}
 {{- $scheme := ternary "https" "http" .Values.tls.enabled -}}
 {{- if .Values.ingress.enabled -}}

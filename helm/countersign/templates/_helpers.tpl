@@ -18,6 +18,11 @@
 {{- end -}}
 {{- end }}
 
+{{/* The Service without an address; a name has 63 characters. */}}
+{{- define "countersign.headless" -}}
+{{- printf "%s-internal-headless" (include "countersign.fullname" . | trunc 45 | trimSuffix "-") -}}
+{{- end }}
+
 {{/* What of the service is selected by; (list $ COMPONENT). */}}
 {{- define "countersign.selector" -}}
 {{- $root := index . 0 -}}
@@ -26,24 +31,22 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* The labels of everything; (list $ COMPONENT). */}}
+{{/* The labels of everything; (list $ COMPONENT LABELS). Of one that is there twice, the chart's goes before LABELS, and these before commonLabels. */}}
 {{- define "countersign.labels" -}}
 {{- $root := index . 0 -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "countersign.selector" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := include "countersign.selector" . | fromYaml -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- toYaml (merge $labels (index . 2 | default dict) ($root.Values.commonLabels | default dict)) -}}
 {{- end }}
 
-{{/* `metadata:` but for annotations; (list $ COMPONENT NAME). */}}
+{{/* `metadata:` but for annotations; (list $ COMPONENT NAME), or (list $ COMPONENT NAME LABELS). */}}
 {{- define "countersign.metadata" -}}
 name: {{ index . 2 }}
 namespace: {{ (index . 0).Release.Namespace }}
 labels:
-  {{- include "countersign.labels" . | nindent 2 }}
+  {{- include "countersign.labels" (list (index . 0) (index . 1) (ternary (last .) dict (gt (len .) 3))) | nindent 2 }}
 {{- end }}
 
 {{- define "countersign.serviceAccountName" -}}
@@ -75,6 +78,32 @@ labels:
 {{/* The Secret with the certificate that is served. */}}
 {{- define "countersign.tlsSecret" -}}
 {{- ternary (printf "%s-tls" (include "countersign.fullname" .)) .Values.tls.existingSecret .Values.tls.certManager.enabled -}}
+{{- end }}
+
+{{/* The port of a URL. */}}
+{{- define "countersign.port" -}}
+{{- regexFind "^[a-z]+://[^/?#]*" . | regexFind ":[0-9]+$" | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http:" .)) -}}
+{{- end }}
+
+{{/* What is at a port that the NetworkPolicy does not let out, as a fault, or nothing; (list $ WHAT URL RULE), the rule by its name in egress. */}}
+{{- define "countersign.unreachable" -}}
+{{- $egress := (index . 0).Values.networkPolicy.egress -}}
+{{- $port := include "countersign.port" (index . 2) -}}
+{{- $ports := list -}}
+{{- range (get $egress (index . 3)).ports }}{{ $ports = append $ports (int . | toString) }}{{ end -}}
+{{- if and (index . 0).Values.networkPolicy.enabled $egress.enabled (not $egress.extra) (not (has $port $ports)) -}}
+{{- printf "%s is at port %s, which the NetworkPolicy keeps the service from: add it to networkPolicy.egress.%s.ports, or a rule to networkPolicy.egress.extra." (index . 1) $port (index . 3) -}}
+{{- end -}}
+{{- end }}
+
+{{/* "1h30m", as cert-manager has it, as a number of seconds. */}}
+{{- define "countersign.seconds" -}}
+{{- $sum := 0 -}}
+{{- $units := dict "h" 3600 "m" 60 "s" 1 -}}
+{{- range regexFindAll "[0-9]+[hms]" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[hms]$" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end }}
 
 {{/* "20s" as a number of milliseconds. */}}
