@@ -54,6 +54,8 @@ USER 65532:65532
 WORKDIR /etc/countersign
 # All that is written to; so the rest may be read-only (`docker run --read-only`).
 VOLUME ["/var/lib/countersign"]
+# Temporary files of SQLite, too, which would look for /tmp.
+ENV SQLITE_TMPDIR=/var/lib/countersign
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \

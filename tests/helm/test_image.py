@@ -1,6 +1,7 @@
 """The image: its Dockerfile is sound, and what it runs runs as it would in a container. It is not built: that needs an engine."""
 
 import fnmatch
+import json
 import os
 import shlex
 import subprocess
@@ -44,6 +45,12 @@ def test_the_chart_runs_it_as_the_same_user(values):
         for document in objects(values, kind):
             context = document["spec"]["template"]["spec"]["securityContext"]
             assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+
+
+def test_sqlite_has_a_place_for_temporary_files_where_the_root_is_read_only():
+    (variable,) = [step["value"] for step in STEPS if step["instruction"] == "ENV"]
+    (volume,) = [json.loads(step["value"]) for step in STEPS if step["instruction"] == "VOLUME"]
+    assert [variable.removeprefix("SQLITE_TMPDIR=")] == volume
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and chroot need root")
