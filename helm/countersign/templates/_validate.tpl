@@ -247,11 +247,11 @@
 
 {{- /* Ways out. */ -}}
 {{- $urls := list -}}
-{{- with dig "telemetry" "otlp_endpoint" "" $config }}{{ $urls = append $urls (list "config.telemetry.otlp_endpoint" . "otlp") }}{{ end -}}
+{{- with dig "telemetry" "otlp_endpoint" "" $config }}{{ $urls = append $urls (list "config.telemetry.otlp_endpoint" (toString .) "otlp") }}{{ end -}}
 {{- range $name, $provider := $providers -}}
 {{- $own := list -}}
 {{- range list "issuer" "token_url" "api_url" -}}
-{{- if hasKey $provider . }}{{ $own = append $own (list (printf "config.oauth.providers.%s.%s" $name .) (get $provider .) "https") }}{{ end -}}
+{{- if hasKey $provider . }}{{ $own = append $own (list (printf "config.oauth.providers.%s.%s" $name .) (get $provider . | toString) "https") }}{{ end -}}
 {{- end -}}
 {{- $urls = concat $urls ($own | default (list (list (printf "config.oauth.providers.%s" $name) "https://" "https"))) -}}
 {{- end -}}
