@@ -7,6 +7,9 @@
 //! The queue is ordered by arrival. Who cannot be served by its deadline is refused when it comes, rather than when it has
 //! waited in vain; and a job that has become too late all the same is dropped unbegun, so that no time goes into
 //! results that nobody waits for, least of all when there is too little of it.
+//!
+//! Jobs that need much memory run one at a time, whatever the number of threads, so that it is known how much there is to be;
+//! while one waits for that, those behind it go on.
 
 mod priority;
 
@@ -52,6 +55,15 @@ pub struct Caller {
     pub presence: Option<Weak<()>>,
 }
 
+/// How much memory a job needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// What most do.
+    Usual,
+    /// More: it does not run beside another such job.
+    Large,
+}
+
 /// Why a job has no result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PoolError {
@@ -93,6 +105,8 @@ struct Shared {
 struct State {
     queue: VecDeque<Job>,
     running: usize,
+    /// Whether one of those that run is large.
+    large_runs: bool,
     /// A running average of how long one job takes; zero until one was done.
     job_time: Duration,
     refused: u64,
@@ -103,6 +117,7 @@ type Work = Box<dyn FnOnce(&mut Memory) -> Option<Output> + Send>;
 
 struct Job {
     work: Work,
+    size: Size,
     reply: oneshot::Sender<Result<Output, PoolError>>,
     caller: Caller,
 }
@@ -146,10 +161,11 @@ impl HashPool {
     pub(super) async fn run(
         &self,
         caller: Caller,
+        size: Size,
         work: impl FnOnce(&mut Memory) -> Option<Output> + Send + 'static,
     ) -> Result<Output, PoolError> {
         let (reply, answer) = oneshot::channel();
-        self.0.enqueue(Job { work: Box::new(work), reply, caller })?;
+        self.0.enqueue(Job { work: Box::new(work), size, reply, caller })?;
         // Without an answer the job panicked, or was not begun.
         answer.await.unwrap_or(Err(PoolError::Failed))
     }
@@ -181,7 +197,7 @@ impl Shared {
         if !self.admits(&state, &job) {
             return Err(self.full(&mut state));
         }
-        if state.jobs() < self.threads {
+        if self.is_free(&state, &job) {
             // It is begun at once whatever the average says: what one slow job has spoilt, others must be able to mend.
             job.caller.deadline = None;
         }
@@ -193,9 +209,16 @@ impl Shared {
 
     fn admits(&self, state: &State, job: &Job) -> bool {
         let jobs = state.jobs();
-        jobs < self.threads
+        self.is_free(state, job)
             || jobs < self.threads.saturating_add(self.max_queue)
                 && !job.is_late(self.time_for(state, jobs + 1))
+    }
+
+    /// Whether a thread begins the job at once.
+    fn is_free(&self, state: &State, job: &Job) -> bool {
+        let waits = job.size == Size::Large
+            && (state.large_runs || state.queue.iter().any(|job| job.size == Size::Large));
+        state.jobs() < self.threads && !waits
     }
 
     /// How long so many jobs are likely to take, those that run counted whole.
@@ -215,11 +238,11 @@ impl Shared {
     fn run_jobs(&self) {
         priority::give_way();
         let mut memory = Memory::new();
-        while let Some(Job { work, reply, .. }) = self.next() {
+        while let Some(Job { work, size, reply, .. }) = self.next() {
             let started = Instant::now();
             // A panic ends the job, not the thread. The memory holds plain numbers, which the next job overwrites.
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut memory)));
-            self.finished(started.elapsed());
+            self.finished(started.elapsed(), size);
             if let Ok(output) = outcome {
                 // Nobody listens any more when the caller left meanwhile.
                 let _ = reply.send(output.ok_or(PoolError::Failed));
@@ -231,13 +254,16 @@ impl Shared {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         while !state.closed {
-            match state.queue.pop_front() {
+            let large_runs = state.large_runs;
+            let next = state.queue.iter().position(|job| job.size == Size::Usual || !large_runs);
+            match next.and_then(|next| state.queue.remove(next)) {
                 Some(job) if job.is_abandoned() => drop(job),
                 Some(job) if job.is_late(state.job_time) => {
                     let _ = job.reply.send(Err(self.full(&mut state)));
                 }
                 Some(job) => {
                     state.running += 1;
+                    state.large_runs |= job.size == Size::Large;
                     return Some(job);
                 }
                 None => state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -246,10 +272,12 @@ impl Shared {
         None
     }
 
-    fn finished(&self, took: Duration) {
+    /// The thread takes its next job right after, so that a large one which has waited for this needs no waking.
+    fn finished(&self, took: Duration, size: Size) {
         self.durations.record(took);
         let mut state = self.lock();
         state.running -= 1;
+        state.large_runs &= size == Size::Usual;
         state.job_time = if state.job_time.is_zero() { took } else { (state.job_time * 7 + took) / 8 };
     }
 

@@ -30,7 +30,7 @@ pub use stored::check_foreign;
 
 use stored::{Scheme, Stored};
 
-use super::hash_pool::{HashPool, Memory, PoolError};
+use super::hash_pool::{HashPool, Memory, PoolError, Size};
 use crate::types::random;
 
 /// The allow-list (S6): what a stored hash may cost and hold, lest a row decide how long the service works for it.
@@ -191,6 +191,8 @@ impl Inner {
         caller: Caller,
     ) -> Result<Output, HashError> {
         let own = self.params.memory_kib as usize;
+        // However many of them are tried at once: they shall not take more memory than the process was given.
+        let size = if scheme.takes_more_than(self.params) { Size::Large } else { Size::Usual };
         let work = move |memory: &mut Memory| {
             let output = scheme.derive(&password, &salt, output_len, memory);
             // A stored hash that wanted more than ours do shall not keep it.
@@ -198,7 +200,7 @@ impl Inner {
             memory.shrink_to_fit();
             output
         };
-        self.pool.run(caller, work).await.map_err(|error| match error {
+        self.pool.run(caller, size, work).await.map_err(|error| match error {
             PoolError::Full { retry_after } => HashError::Overloaded { retry_after },
             PoolError::Failed => HashError::Failed,
         })
@@ -228,8 +230,12 @@ impl Params {
     ) -> Option<Output> {
         let params = self.to_argon2(len)?;
         let blocks = params.block_count();
-        memory.try_reserve_exact(blocks.saturating_sub(memory.len())).ok()?;
-        memory.resize(blocks.max(memory.len()), Block::new());
+        if memory.len() < blocks {
+            // What is too small goes first, lest both be held while one becomes the other.
+            *memory = Memory::new();
+            memory.try_reserve_exact(blocks).ok()?;
+            memory.resize(blocks, Block::new());
+        }
         let argon2 = Argon2::new(algorithm, Version::V0x13, params);
         let mut buffer = [0; Output::MAX_LENGTH];
         let bytes = buffer.get_mut(..len)?;

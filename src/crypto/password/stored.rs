@@ -10,9 +10,10 @@ use super::{NEW_OUTPUT_BYTES, NEW_SALT_BYTES, OUTPUT_BYTES, Params, SALT_BYTES, 
 use crate::{crypto::hash_pool::Memory, types::Invalid};
 
 /// What an imported argon2 hash may cost. It is less than the allow-list's bounds, which are for what the operator configures: memory in KiB,
-/// and memory times passes, which is what takes the time.
-const MAX_FOREIGN_MEMORY_KIB: u32 = 262_144;
-const MAX_FOREIGN_WORK_KIB: u64 = 1_048_576;
+/// which the process needs beside its own hashes' (anybody can make it compute one, with any password); and memory times passes, which is
+/// what takes the time.
+const MAX_FOREIGN_MEMORY_KIB: u32 = 65_536;
+const MAX_FOREIGN_WORK_KIB: u64 = 262_144;
 
 /// How a password is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,11 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
+    /// Whether a hash by it takes more memory than one with these parameters.
+    pub(super) fn takes_more_than(self, usual: Params) -> bool {
+        matches!(self, Self::Argon2(_, params) if params.memory_kib > usual.memory_kib)
+    }
+
     /// Whether a hash by it can be of this password.
     pub(super) fn can_hold(self, password: &SecretString) -> bool {
         match self {
@@ -103,15 +109,8 @@ impl Stored {
 /// Why not. The text does not repeat the hash.
 pub fn check_foreign(text: &str) -> Result<(), Invalid> {
     match Stored::parse(text).map(|stored| stored.scheme) {
-        Some(Scheme::Argon2(_, Params { memory_kib, iterations, .. }))
-            if memory_kib > MAX_FOREIGN_MEMORY_KIB
-                || u64::from(memory_kib) * u64::from(iterations) > MAX_FOREIGN_WORK_KIB =>
-        {
-            Err(Invalid::new(
-                "argon2 with too much work: at most 256 MiB of memory, and 1 GiB together over all passes",
-            ))
-        }
-        Some(_) => Ok(()),
+        Some(Scheme::Argon2(_, params)) => check_cost(params),
+        Some(Scheme::Bcrypt { .. }) => Ok(()),
         None if text.starts_with("$2") => Err(Invalid::new(
             "not a bcrypt hash that is accepted: `$2a$`, `$2b$` or `$2y$`, a cost of 4 to 14, and 60 characters",
         )),
@@ -121,4 +120,21 @@ pub fn check_foreign(text: &str) -> Result<(), Invalid> {
         )),
         None => Err(Invalid::new("neither an argon2 PHC string nor a bcrypt hash")),
     }
+}
+
+fn check_cost(Params { memory_kib, iterations, .. }: Params) -> Result<(), Invalid> {
+    let work = u64::from(memory_kib) * u64::from(iterations);
+    let problem = if memory_kib > MAX_FOREIGN_MEMORY_KIB {
+        format!("argon2 with m={memory_kib}, and at most {MAX_FOREIGN_MEMORY_KIB} KiB of memory are accepted")
+    } else if work > MAX_FOREIGN_WORK_KIB {
+        format!(
+            "argon2 with m={memory_kib} and t={iterations}, which make {work}, and at most {MAX_FOREIGN_WORK_KIB} KiB over all passes \
+             are accepted"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::new(format!(
+        "{problem}: import the account without its hash, and its owner resets the password"
+    )))
 }

@@ -126,9 +126,10 @@ fn what_another_system_hashed_is_taken_at_a_cost_that_can_be_borne() {
     let argon2i = format!("$argon2i$v=19$m=65536,t=3,p=4$c29tZXNhbHQwMTIzNDU2Nw${output}");
     for good in [
         reference("m=19456,t=2,p=1", output),
+        // libsodium's "interactive".
+        reference("m=65536,t=2,p=1", output),
         reference("m=65536,t=4,p=1", output),
-        reference("m=102400,t=2,p=8", output),
-        reference("m=262144,t=4,p=1", output),
+        reference("m=26214,t=10,p=1", output),
         argon2i,
         format!("$2y$04${BCRYPT}"),
         "$2b$14$abcdefghijklmnopqrstuuZ8X3GfbYivifLbmoPOom9wqCo.jSzVy".into(),
@@ -136,8 +137,11 @@ fn what_another_system_hashed_is_taken_at_a_cost_that_can_be_borne() {
         assert_eq!(check_foreign(&good), Ok(()), "{good}");
     }
     for (bad, why) in [
-        (reference("m=262145,t=1,p=1", output), "too much work"),
-        (reference("m=262144,t=5,p=1", output), "too much work"),
+        (reference("m=65537,t=1,p=1", output), "m=65537, and at most 65536"),
+        // libsodium's "moderate".
+        (reference("m=262144,t=3,p=1", output), "m=262144, and at most 65536"),
+        (reference("m=65536,t=5,p=1", output), "m=65536 and t=5, which make 327680, and at most 262144"),
+        (reference("m=26215,t=10,p=1", output), "m=26215 and t=10, which make 262150, and at most 262144"),
         (reference("m=1048577,t=1,p=1", output), "argon2id or argon2i"),
         (reference("m=4096,t=3,p=1", output), "argon2id or argon2i"),
         (reference("m=19456,t=2,p=1", ""), "argon2id or argon2i"),
@@ -265,7 +269,38 @@ async fn a_stored_hash_that_takes_more_memory_does_not_keep_it() {
         tell.send(memory.capacity()).unwrap();
         Output::new(&[7; 32]).ok()
     };
-    hasher.0.pool.run(Caller::default(), work).await.unwrap();
+    hasher.0.pool.run(Caller::default(), Size::Usual, work).await.unwrap();
     // A block is 1 KiB.
     assert_eq!(told.recv().unwrap(), TODAY.memory_kib as usize);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_stored_hashes_that_take_more_memory_one_is_tried_at_a_time() {
+    // S61
+    let hasher = hasher();
+    let larger = reference("m=24576,t=3,p=4", "Q+dbgR5+eBvJIhkkv7eBaE2BPo/Y5kFZF5dUrzrXAos");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let other = hasher.clone();
+    let running = tokio::spawn(async move {
+        let work = move |_: &mut Memory| {
+            let _ = released.recv();
+            None
+        };
+        other.0.pool.run(Caller::default(), Size::Large, work).await
+    });
+    while hasher.stats().running == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = hasher.clone();
+    let waiting =
+        tokio::spawn(async move { other.verify(PASSWORD.into(), Some(&larger), Caller::default()).await });
+    while hasher.stats().waiting == 0 {
+        assert!(!waiting.is_finished());
+        tokio::task::yield_now().await;
+    }
+    assert!(hasher.hash(PASSWORD.into(), None).await.is_ok(), "a usual one goes on");
+    assert_eq!(hasher.stats().waiting, 1);
+    drop(release);
+    assert_eq!(running.await.unwrap(), Err(PoolError::Failed));
+    assert_eq!(waiting.await.unwrap(), Ok(Verdict::Match));
 }
