@@ -20,9 +20,9 @@ const PROBE: Duration = Duration::from_millis(250);
 /// How often what is over is removed.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// How often, about, it is asked whether the next signing key is to be made, and how soon after the start.
-const ROTATE: Duration = Duration::from_hours(1);
-const ROTATE_FIRST: Duration = Duration::from_mins(1);
+/// How often, about, it is asked whether the next signing key is to be made. By so much a rotation may be late; and until it is
+/// time, the question costs nothing, since memory answers it.
+const ROTATE: Duration = Duration::from_mins(1);
 
 /// How often it is looked for what is sealed under an earlier master key.
 const REWRAP: Duration = Duration::from_mins(1);
@@ -112,10 +112,10 @@ pub async fn sweep(domain: Arc<Domain>, stopped: CancellationToken) {
     }
 }
 
-/// Makes the next signing key when it is time, until `stopped`. At some moment of each hour, so that replicas that have started
+/// Makes the next signing key when it is time, until `stopped`. At some moment of each minute, so that replicas that have started
 /// together do not all ask at once; of those that do, one makes it.
 pub async fn rotate_keys(domain: Arc<Domain>, stopped: CancellationToken) {
-    let mut wait = ROTATE_FIRST.mul_f64(fraction());
+    let mut wait = ROTATE.mul_f64(fraction());
     while stopped.run_until_cancelled(sleep(wait)).await.is_some() {
         if let Some(Err(error)) = stopped.run_until_cancelled(domain.rotate_signing_key_if_due()).await {
             tracing::warn!(cause = ?error, "whether a signing key is to be made is not known");
@@ -125,7 +125,8 @@ pub async fn rotate_keys(domain: Arc<Domain>, stopped: CancellationToken) {
 }
 
 /// Seals what is sealed under a master key before the present one anew, until `stopped`: at the start, and again and again, since
-/// a replica with another present key may still run. It tells when the old key is needed no more.
+/// a replica with another present key may still run. What it finds is told when it is of another kind than before, so whoever waits
+/// for the old key to be needed no more asks (`countersign master-key check`).
 pub async fn rewrap(domain: Arc<Domain>, stopped: CancellationToken) {
     if !domain.has_previous_master_keys() {
         return;
@@ -151,7 +152,7 @@ pub async fn rewrap(domain: Arc<Domain>, stopped: CancellationToken) {
             tracing::info!(
                 sealed_anew = previous,
                 "everything is sealed under secrets.master_key: once no replica has another one as that, \
-                 secrets.previous_master_keys may be emptied"
+                 `countersign master-key check` tells whether secrets.previous_master_keys may be emptied"
             );
         }
     }

@@ -274,26 +274,49 @@ fn help_and_version_are_printed_and_an_unknown_flag_is_refused() {
 
 #[test]
 fn all_faults_of_a_configuration_are_listed_a_line_each() {
-    let faults = [
+    let file = "
+        server.reflection = 'perhaps'
+        server.drain_timeout = 'soon'
+        server.tls.client_ca = 'ca.pem'
+        tokens.rotate_every = '1h'
+        tokens.acess_ttl = '15m'
+        accounts.default_scopes = ['read', 'countersign:admin']
+        ";
+    let in_file = [
+        "server.reflection",
+        "server.drain_timeout",
+        "tokens.rotate_every",
+        "tokens.acess_ttl",
+        "accounts.default_scopes",
+    ];
+    // Missing, so set nowhere.
+    let missing = ["server.tls.cert", "server.tls.key"];
+    let in_environment = [
         ("COUNTERSIGN_SERVER__LISTEN", "nowhere", "server.listen"),
         ("COUNTERSIGN_SERVER__PUBLIC_URL", "auth.example.com", "server.public_url"),
         ("COUNTERSIGN_SERVER__CORS_ORIGINS", "*", "server.cors_origins"),
         ("COUNTERSIGN_SERVER__TRUSTED_PROXIES", "10.0.0.0/99", "server.trusted_proxies"),
-        ("COUNTERSIGN_SERVER__REFLECTION", "perhaps", "server.reflection"),
-        ("COUNTERSIGN_SERVER__DRAIN_TIMEOUT", "soon", "server.drain_timeout"),
         ("COUNTERSIGN_DATABASE__URL", "mysql://host/db", "database.url"),
         ("COUNTERSIGN_SECRETS__MASTER_KEY", "c2hvcnQ-secret-canary", "secrets.master_key"),
-        ("COUNTERSIGN_TOKENS__ACESS_TTL", "15m", "tokens.acess_ttl"),
         ("COUNTERSIGN_PASSWORDS__MIN_LENGTH", "-1", "passwords.min_length"),
     ];
-    let place = faults.iter().fold(Place::empty(), |place, (name, value, _)| place.set(name, *value));
+    let place = in_environment.iter().fold(Place::empty(), |place, (name, value, _)| place.set(name, *value));
+    fs::write(place.path("countersign.toml"), file).unwrap();
+    let faults: Vec<_> = in_environment
+        .map(|(name, _, key)| (key, name))
+        .into_iter()
+        .chain(in_file.map(|key| (key, "countersign.toml")))
+        .chain(missing.map(|key| (key, "required with server.tls.client_ca")))
+        .collect();
+    assert!(faults.len() >= 10);
     for command in ["serve", "config", "migrate", "healthcheck"] {
         let ran = place.run(&[command]);
         assert_eq!((ran.code, ran.stderr.lines().count()), (Some(64), faults.len()), "{command}: {ran:?}");
-        for (name, _, key) in faults {
+        assert_eq!(ran.stdout, "");
+        for (key, origin) in &faults {
             let line = ran.stderr.lines().find(|line| line.starts_with(&format!("{key}: ")));
             let line = line.unwrap_or_else(|| panic!("nothing of {key}: {ran:?}"));
-            assert!(line.contains(name), "{line} does not say where it was set");
+            assert!(line.contains(origin), "{line} does not say {origin}");
         }
         assert!(!ran.stderr.contains("canary"), "{ran:?}");
     }

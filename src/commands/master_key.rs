@@ -7,9 +7,7 @@ use crate::Exit;
 
 /// Says what is sealed under which key, and by its exit whether the previous ones may go.
 pub(crate) async fn check(config: &Config) -> Result<Exit, Failure> {
-    let found = domain(config).await?.sealed_values().await;
-    let found = found.map_err(|error| Failure::Refused(error.to_string()))?;
-    let SealedValues { current, previous, unknown } = found;
+    let SealedValues { current, previous, unknown } = domain(config).await?.sealed_values().await?;
     print(&format!(
         "sealed under secrets.master_key: {current}\nunder secrets.previous_master_keys: {previous}\nunder another: {unknown}"
     ))?;

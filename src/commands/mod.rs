@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use countersign::{
     app::{self, StartError},
     config::Config,
-    domain::Domain,
+    domain::{Domain, Error},
     types::Clock,
 };
 
@@ -33,6 +33,17 @@ pub(crate) enum Failure {
     /// Standard output is closed, or standard input cannot be read.
     #[error("{0}")]
     Output(#[from] io::Error),
+}
+
+/// What a use case ended in. Whoever runs a command is told the cause, which clients are not.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::StorageUnavailable(cause) => StartError::from(cause).into(),
+            Error::Internal(cause) => StartError::Internal(cause.to_string()).into(),
+            error => Self::Refused(error.to_string()),
+        }
+    }
 }
 
 /// The use cases, straight on the database.

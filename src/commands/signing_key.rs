@@ -15,7 +15,7 @@ use crate::Exit;
 
 /// Prints the keys, for people or for scripts.
 pub(crate) async fn list(config: &Config, json: bool) -> Result<Exit, Failure> {
-    let keys = domain(config).await?.signing_keys().await.map_err(refused)?;
+    let keys = domain(config).await?.signing_keys().await?;
     if json {
         let keys: Vec<_> = keys.iter().map(as_json).collect();
         return print(&format!("{:#}", json!(keys)));
@@ -34,7 +34,7 @@ pub(crate) async fn list(config: &Config, json: bool) -> Result<Exit, Failure> {
 /// Makes the next key, and says when it signs and what that costs.
 pub(crate) async fn rotate(config: &Config, now: bool) -> Result<Exit, Failure> {
     let begin = if now { Begin::Now } else { Begin::Published };
-    let next = domain(config).await?.rotate_signing_key(begin).await.map_err(refused)?;
+    let next = domain(config).await?.rotate_signing_key(begin).await?;
     let what = if next.made { "made" } else { "made before" };
     let mut lines = vec![format!("{} ({what}) signs from {} on", next.kid, seconds(next.not_before_time))];
     if next.published < next.lead {
@@ -54,7 +54,7 @@ pub(crate) async fn retire(config: &Config, kid: &str) -> Result<Exit, Failure> 
         Error::NotFound(_) => Failure::Refused(format!(
             "there is no signing key {kid:?}: `countersign signing-key list` prints those that there are"
         )),
-        error => refused(error),
+        error => error.into(),
     })?;
     let mut lines = vec![format!("{kid} is retired: every token that it has signed is refused")];
     if let Some((successor, made)) = retired.successor {
@@ -65,14 +65,6 @@ pub(crate) async fn retire(config: &Config, kid: &str) -> Result<Exit, Failure> 
         ));
     }
     print(&lines.join("\n"))
-}
-
-fn refused(error: Error) -> Failure {
-    Failure::Refused(match error {
-        // Whoever runs a command is told the cause.
-        Error::StorageUnavailable(cause) => format!("database.url: {cause}"),
-        error => error.to_string(),
-    })
 }
 
 fn row(key: &KeyInfo) -> [String; 5] {

@@ -34,7 +34,7 @@ pub(crate) async fn create(config: &Config, email: &str, name: &str) -> Result<E
         Err(error @ (Error::InvalidField { .. } | Error::PasswordTooCommon { .. })) => {
             Err(Failure::Usage(error.to_string()))
         }
-        Err(error) => Err(Failure::Refused(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -63,15 +63,22 @@ pub(crate) async fn set_scopes(
     let whom = Whom::parse(user)?;
     let scopes = Scopes::parse(scopes).map_err(|invalid| Failure::Usage(invalid.to_string()))?;
     let domain = domain(config).await?;
-    let done = async {
-        let (id, by) = (whom.find(&domain).await?.id, Administrator::operator());
-        if grant {
-            domain.grant_scopes(id, &scopes, &by).await
-        } else {
-            domain.revoke_scopes(id, &scopes, &by).await
-        }
+    let by_address = matches!(whom, Whom::Address(_));
+    let (found, by) = (whom.find(&domain).await.map_err(refused)?, Administrator::operator());
+    // Anybody can register an address that is not theirs.
+    if grant && by_address && found.email_verified_time.is_none() && scopes.has_own() {
+        return Err(Failure::Refused(format!(
+            "this may be a stranger's account, since nobody has proven that the address is theirs: let its owner verify it first, or \
+             give the scope to {} once you know whose that is",
+            found.id
+        )));
+    }
+    let done = if grant {
+        domain.grant_scopes(found.id, &scopes, &by).await
+    } else {
+        domain.revoke_scopes(found.id, &scopes, &by).await
     };
-    done.await.map_err(refused).and_then(|user| print(&user.scopes.to_list()))
+    done.map_err(refused).and_then(|user| print(&user.scopes.to_list()))
 }
 
 /// Ends an account's sessions and keys, and prints how many lived.
@@ -89,7 +96,7 @@ pub(crate) async fn revoke_credentials(config: &Config, user: &str, what: What) 
 fn refused(error: Error) -> Failure {
     match error {
         Error::NotFound(_) => Failure::Refused("there is no such user".to_owned()),
-        error => Failure::Refused(error.to_string()),
+        error => error.into(),
     }
 }
 

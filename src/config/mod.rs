@@ -354,7 +354,7 @@ impl Config {
             },
             accounts: Accounts {
                 registration: r.get("accounts.registration", parse::one_of(REGISTRATION)),
-                default_scopes: r.whole("accounts.default_scopes", parse::scope, parse::scopes),
+                default_scopes: r.whole("accounts.default_scopes", parse::default_scope, parse::scopes),
                 require_verified_email: r.get("accounts.require_verified_email", parse::one_of(BOOL)),
             },
             validation: Validation {
@@ -440,6 +440,7 @@ impl Config {
             ("server.tls.key", key.is_some(), "server.tls.cert", cert.is_some()),
             ("server.tls.cert", cert.is_some(), "server.tls.key", key.is_some()),
             ("server.tls.cert", cert.is_some(), "server.tls.client_ca", client_ca.is_some()),
+            ("server.tls.key", key.is_some(), "server.tls.client_ca", client_ca.is_some()),
         ] {
             r.check(&[one, other], is_there || !needs_it, &format!("required with {other}"));
         }

@@ -281,6 +281,19 @@ pub(super) fn scope(text: &str) -> Parsed<Scope> {
     Scope::parse(text).map_err(|invalid| format!("is not a scope: {invalid}"))
 }
 
+/// A scope that whoever registers is to have.
+pub(super) fn default_scope(text: &str) -> Parsed<Scope> {
+    let scope = scope(text)?;
+    if scope.is_own() {
+        return Err(
+            "gives rights in Countersign itself, which everybody who registers would then have: give it to \
+                    single accounts with `countersign user grant`"
+                .to_owned(),
+        );
+    }
+    Ok(scope)
+}
+
 /// All scopes together.
 pub(super) fn scopes(scopes: &[Scope]) -> Parsed<Scopes> {
     Scopes::parse(scopes.iter().map(Scope::as_str)).map_err(|invalid| format!("are too many: {invalid}"))

@@ -48,12 +48,13 @@ impl Domain {
         self.limit_probing(Deed::failed(Action::Register), client, registering).await
     }
 
-    /// Makes an account on the operator's behalf, whether or not registration is open.
+    /// Makes an account on the operator's behalf, whether or not registration is open. The operator vouches for the address, as
+    /// for the password: no stranger had a hand in either, so there is nothing that a later proof would have to undo (S21, S46).
     #[tracing::instrument(skip_all)]
     pub async fn create_user(&self, new: NewAccount) -> Result<User> {
         let hash = self.hash_for(&new, None).await?;
         let made = self.store.tx(async |tx| {
-            let user = self.insert_account(tx, &new, hash).await?;
+            let user = self.insert_account(tx, &new, hash, true).await?;
             Deed::done(Action::Register).to(user.id).record(tx, &Client::default()).await?;
             Ok(user)
         });
@@ -66,7 +67,7 @@ impl Domain {
         }
         let hash = self.hash_for(new, client.deadline).await?;
         let registered = self.store.tx(async |tx| {
-            let user = self.insert_account(tx, new, hash).await?;
+            let user = self.insert_account(tx, new, hash, false).await?;
             self.post_verification(tx, &user).await?;
             if self.settings.require_verified_email {
                 Deed::done(Action::Register).to(user.id).record(tx, client).await?;
@@ -89,11 +90,18 @@ impl Domain {
         Ok(PasswordHash::new(self.passwords.hash(password.clone().into_secret(), deadline).await?))
     }
 
-    async fn insert_account(&self, tx: &mut Tx, new: &NewAccount, hash: PasswordHash) -> Result<User> {
+    async fn insert_account(
+        &self,
+        tx: &mut Tx,
+        new: &NewAccount,
+        hash: PasswordHash,
+        verified: bool,
+    ) -> Result<User> {
         let now = tx.now().await?;
         let scopes = self.settings.default_scopes.clone();
         let account = User::new(Some(&new.email), new.name.as_str(), scopes, now);
-        let user = User { password_hash: Some(hash), ..account };
+        let user =
+            User { password_hash: Some(hash), email_verified_time: verified.then_some(now), ..account };
         match users::insert(tx, &user).await {
             Ok(()) => {}
             Err(store::Error::Conflict) => return Err(Error::EmailAlreadyRegistered),

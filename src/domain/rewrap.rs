@@ -45,6 +45,7 @@ macro_rules! rewrap {
                 continue;
             }
             let written = $domain.store.tx(async |tx| {
+                tx.give_way().await?;
                 let mut written = 0;
                 for (id, from, to) in &anew {
                     written += usize::from($table::reseal(tx, id.clone(), from, to).await?);

@@ -5,6 +5,8 @@ use super::Invalid;
 const MAX_SCOPES: usize = 64;
 const MAX_SCOPE_CHARS: usize = 64;
 const MAX_TOTAL_BYTES: usize = 1024;
+/// How the scopes of this service begin.
+const OWN: &str = "countersign:";
 
 /// One scope token: 1 to 64 printable ASCII characters other than space, `"` and `\`. Compared exactly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +22,11 @@ impl Scope {
             )));
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Whether it gives rights in this service itself, rather than in those that ask it.
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with(OWN)
     }
 
     /// The token.
@@ -65,6 +72,11 @@ impl Scopes {
     /// Whether this scope is among them.
     pub fn contains(&self, scope: &Scope) -> bool {
         self.0.binary_search(scope).is_ok()
+    }
+
+    /// Whether one of them gives rights in this service itself.
+    pub fn has_own(&self) -> bool {
+        self.0.iter().any(Scope::is_own)
     }
 
     /// Those that are in both sets.
@@ -117,6 +129,7 @@ mod tests {
         assert_eq!(scopes.union(&other).unwrap().to_list(), "a:read b:write c");
         assert_eq!(scopes.difference(&other).to_list(), "a:read");
         assert_eq!(scopes.intersection(&other).to_list(), "b:write");
+        assert!(!scopes.has_own() && Scopes::parse(["a", "countersign:watch"]).unwrap().has_own());
     }
 
     #[test]

@@ -80,9 +80,10 @@ on_both! {
         let database = Database::create(database).await;
         let place = Place::on(&database);
         let service = place.serve();
-        service.post(REGISTER, &account());
+        let (_, registered) = service.post(REGISTER, &account());
+        let id = registered["user"]["id"].as_str().unwrap();
         for (args, expected) in [
-            (&["grant", EMAIL, "jobs:read", "countersign:watch"][..], "countersign:watch jobs:read"),
+            (&["grant", id, "jobs:read", "countersign:watch"][..], "countersign:watch jobs:read"),
             (&["grant", EMAIL, "jobs:read"], "countersign:watch jobs:read"),
             (&["grant", EMAIL, "jobs:write"], "countersign:watch jobs:read jobs:write"),
             (&["revoke-scope", EMAIL, "jobs:write", "other"], "countersign:watch jobs:read"),
@@ -110,6 +111,73 @@ on_both! {
         // What changes nothing is no event.
         let told = "SELECT action FROM events WHERE action = 'change_scopes'";
         assert_eq!(database.query_text(told).await.len(), 4);
+    }
+}
+
+on_both! {
+    async fn the_first_administrator_is_made_as_the_guide_says_also_where_addresses_must_be_proven(database: Kind) {
+        // S46
+        for required in ["false", "true"] {
+            let database = Database::create(database).await;
+            let place = Place::on(&database).set("COUNTERSIGN_ACCOUNTS__REQUIRE_VERIFIED_EMAIL", required);
+            let made = place.run_with(&["user", "create", "--email", EMAIL, "--name", "Admin"], PASSWORD);
+            assert_eq!(made.code, Some(0), "{made:?}");
+            let granted = place.run(&["user", "grant", EMAIL, "countersign:admin"]);
+            assert_eq!((granted.code, granted.stdout.trim()), (Some(0), "countersign:admin"), "{granted:?}");
+            let service = place.serve();
+            let (code, tokens) = service.post(LOGIN, &account());
+            assert_eq!((code, &tokens["user"]["email_verified"]), (200, &json!(true)), "{tokens}");
+            let bearer = format!("authorization: Bearer {}\r\n", tokens["access_token"].as_str().unwrap());
+            let made = json!({ "name": "jobs", "scopes": ["jobs:run"] });
+            assert_eq!(service.post_with("/api/v1/admin/service-accounts", &made, &bearer).0, 200);
+            service.stop();
+        }
+    }
+}
+
+on_both! {
+    async fn a_stranger_who_registers_an_administrators_address_is_not_promoted_by_it(database: Kind) {
+        // S46
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        let service = place.serve();
+        let (_, stranger) = service.post(REGISTER, &account());
+        let id = stranger["user"]["id"].as_str().unwrap();
+        service.stop();
+        let scopes = || objects(&place.run(&["user", "show", "--json", EMAIL]).stdout)[0]["scopes"].clone();
+        for scope in ["countersign:admin", "countersign:watch", "countersign:anything"] {
+            place.run(&["user", "grant", EMAIL, "a", scope]).expect_complaint(1, &["stranger", "verify it first", id]);
+            assert_eq!(scopes(), json!([]));
+        }
+        // What is not this service's to give stays as easy, and so does taking.
+        assert_eq!(place.run(&["user", "grant", EMAIL, "a"]).code, Some(0));
+        assert_eq!(place.run(&["user", "revoke-scope", EMAIL, "countersign:admin"]).code, Some(0));
+        assert_eq!(scopes(), json!(["a"]));
+        // Whoever names the account knows whose it is; and whoever has the mailbox is no stranger.
+        assert_eq!(place.run(&["user", "grant", id, "countersign:watch"]).code, Some(0));
+        database.execute("UPDATE users SET email_verified_time = create_time").await;
+        assert_eq!(place.run(&["user", "grant", EMAIL, "countersign:admin"]).code, Some(0));
+        assert_eq!(scopes(), json!(["a", "countersign:admin", "countersign:watch"]));
+    }
+}
+
+on_both! {
+    async fn what_the_database_says_is_told_to_whoever_runs_a_command(database: Kind) {
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        assert_eq!(place.run(&["migrate"]).code, Some(0));
+        database.execute("ALTER TABLE users RENAME TO away").await;
+        for (args, input) in [
+            (&["list"][..], ""),
+            (&["show", EMAIL], ""),
+            (&["disable", EMAIL], ""),
+            (&["grant", EMAIL, "a"], ""),
+            (&["revoke-credentials", EMAIL], ""),
+            (&["create", "--email", EMAIL], PASSWORD),
+            (&["import", "-"], r#"{"email": "a@example.com"}"#),
+        ] {
+            place.run_with(&[&["user"], args].concat(), input).expect_complaint(69, &["database.url: ", "users"]);
+        }
     }
 }
 
@@ -221,6 +289,14 @@ on_both! {
         // S57
         assert!(!ran.stderr.contains(secret), "{ran:?}");
         place.run(&["user", "import", "none.jsonl"]).expect_complaint(64, &["none.jsonl"]);
+
+        // What is no text ends no more than its own line: those before and after it are taken over.
+        let line = |name: &str| json!({ "email": format!("{name}@example.com") }).to_string().into_bytes();
+        let bytes = [line("before"), b"{\"email\": \"\xff@example.com\"}".to_vec(), b" \r".to_vec(), line("after")].join(&b'\n');
+        std::fs::write(place.path("bytes.jsonl"), bytes).unwrap();
+        let ran = place.run(&["user", "import", "bytes.jsonl"]);
+        assert_eq!((ran.code, ran.stdout.trim()), (Some(1), "created 2, existing 0, refused 1"), "{ran:?}");
+        assert!(ran.stderr.contains("bytes.jsonl:2: not UTF-8, after 11 bytes"), "{ran:?}");
     }
 }
 

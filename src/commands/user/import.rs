@@ -40,7 +40,9 @@ struct Line {
 impl Line {
     /// # Errors
     /// What is wrong with it. It does not repeat what stands there.
-    fn parse(text: &str) -> Result<Imported, String> {
+    fn parse(line: &[u8]) -> Result<Imported, String> {
+        let text = str::from_utf8(line)
+            .map_err(|error| format!("not UTF-8, after {} bytes", error.valid_up_to()))?;
         let line: Self = serde_json::from_str(text).map_err(|error| match error.classify() {
             // Of what is no JSON the place says more than the text.
             serde_json::error::Category::Data => without_values(&error.to_string()),
@@ -80,22 +82,28 @@ pub(crate) async fn run(config: &Config, path: &str) -> Result<Exit, Failure> {
     let (mut sum, mut batch) = (Sum::default(), Vec::with_capacity(BATCH));
     let mut complaints = io::stderr();
     let watched = complaints.is_terminal();
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(|error| Failure::Refused(format!("{path}:{}: {error}", number + 1)))?;
-        if line.trim().is_empty() {
-            continue;
-        }
+    let mut unread = None;
+    for (number, line) in (1..).zip(lines.split(b'\n')) {
+        let line = match line {
+            Ok(line) if line.trim_ascii().is_empty() => continue,
+            Ok(line) => line,
+            // What came before it is still taken over, and counted.
+            Err(error) => {
+                unread = Some(Failure::Refused(format!("{path}:{number}: {error}")));
+                break;
+            }
+        };
         match Line::parse(&line) {
             Ok(account) => batch.push(account),
             Err(why) => {
                 sum.refused += 1;
-                writeln!(complaints, "{path}:{}: {why}", number + 1)?;
+                writeln!(complaints, "{path}:{number}: {why}")?;
             }
         }
         if batch.len() == BATCH {
             take_over(&domain, &mut batch, &mut sum).await?;
             if watched {
-                write!(complaints, "\r{} lines", number + 1)?;
+                write!(complaints, "\r{number} lines")?;
             }
         }
     }
@@ -105,7 +113,7 @@ pub(crate) async fn run(config: &Config, path: &str) -> Result<Exit, Failure> {
     }
     let Sum { created, existing, refused } = sum;
     print(&format!("created {created}, existing {existing}, refused {refused}"))?;
-    Ok(if refused == 0 { Exit::Done } else { Exit::No })
+    unread.map_or(Ok(if refused == 0 { Exit::Done } else { Exit::No }), Err)
 }
 
 async fn take_over(domain: &Domain, batch: &mut Vec<Imported>, sum: &mut Sum) -> Result<(), Failure> {

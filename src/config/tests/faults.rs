@@ -69,3 +69,40 @@ fn values_of_the_wrong_type_are_faults_even_if_overridden() {
     );
     assert_eq!(Setup::new().toml("accounts.default_scopes = ['a', 1]\n").faults().len(), 1);
 }
+
+#[test]
+fn a_new_account_is_given_no_scope_of_this_service() {
+    let setup =
+        Setup::new().toml("accounts.default_scopes = ['read', 'countersign:admin', 'countersign:watch']\n");
+    let faults = setup.faults();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    for (fault, scope) in faults.iter().zip(["countersign:admin", "countersign:watch"]) {
+        assert!(
+            fault.starts_with(&format!(
+                "accounts.default_scopes: \"{scope}\" gives rights in Countersign itself"
+            )),
+            "{fault}"
+        );
+    }
+    let scopes = Setup::new()
+        .toml("accounts.default_scopes = ['countersigned', 'x:countersign:']\n")
+        .load()
+        .0
+        .accounts
+        .default_scopes;
+    assert_eq!(scopes.to_list(), "countersigned x:countersign:");
+}
+
+#[test]
+fn a_client_authority_alone_lacks_both_certificate_and_key() {
+    let faults = Setup::new().toml("server.tls.client_ca = 'ca.pem'\n").faults();
+    assert_eq!(
+        faults,
+        [
+            "server.tls.cert: required with server.tls.client_ca",
+            "server.tls.key: required with server.tls.client_ca"
+        ]
+    );
+    let with_cert = Setup::new().toml("server.tls.client_ca = 'ca.pem'\nserver.tls.cert = 'c.pem'\n");
+    assert_eq!(with_cert.faults(), ["server.tls.key: required with server.tls.cert"]);
+}
