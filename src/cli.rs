@@ -107,7 +107,8 @@ pub enum SigningKeyCommand {
 /// Administration of users.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Make an account, also where registration is closed, and print its id. The password is read from standard input
+    /// Make an account, also where registration is closed, and print its id. The password is read from standard input. Its
+    /// e-mail address counts as verified
     Create {
         /// The e-mail address
         #[arg(long)]
@@ -131,7 +132,8 @@ pub enum UserCommand {
         /// The user's id (`usr_…`) or e-mail address
         user: String,
     },
-    /// Give an account scopes as well, and print those that it has then. Credentials made before get no more by it
+    /// Give an account scopes as well, and print those that it has then. Its sessions have them from their next refresh on;
+    /// of its keys those that were made with them. Scopes of this service go to a proven e-mail address, or to an id
     Grant {
         /// The user's id (`usr_…`) or e-mail address
         user: String,
@@ -139,7 +141,8 @@ pub enum UserCommand {
         #[arg(required = true)]
         scopes: Vec<String>,
     },
-    /// Take scopes from an account, and print those that are left. A running service sees it within a second
+    /// Take scopes from an account, and print those that are left. A running service sees it within a second. If they are
+    /// given back, keys that were made with them have them again: `revoke-credentials` ends these
     RevokeScope {
         /// The user's id (`usr_…`) or e-mail address
         user: String,

@@ -111,6 +111,38 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn in_an_emergency_every_key_is_retired_and_another_one_signs(database: Kind) {
+        // S30
+        let database = Database::create(database).await;
+        let place = Place::on(&database);
+        let service = place.serve();
+        let (_, tokens) = service.post(REGISTER, &account());
+        let first = kid_of(&tokens["access_token"]);
+        done(place.run(&["signing-key", "rotate", "--now"]));
+        let mut signed = json!(null);
+        soon("the second key signs", || {
+            signed = service.post(LOGIN, &account()).1["access_token"].take();
+            kid_of(&signed) != first
+        });
+        done(place.run(&["signing-key", "rotate"]));
+        let leaked = keys(&place);
+        let state = |number: usize| leaked[number].1.as_str();
+        assert_eq!((leaked.len(), state(0), state(1), state(2)), (3, "retiring", "signing", "next"));
+        for (kid, _) in leaked.iter().rev() {
+            done(place.run(&["signing-key", "retire", kid]));
+        }
+        let left = keys(&place);
+        assert_eq!((left.len(), left[0].1.as_str()), (1, "signing"));
+        assert!(leaked.iter().all(|(kid, _)| *kid != left[0].0), "{left:?}");
+        for token in [&tokens["access_token"], &signed] {
+            soon("a retired key's token is refused", || status(&service, token) == "INVALID");
+        }
+        soon("the new key signs", || kid_of(&service.post(LOGIN, &account()).1["access_token"]) == left[0].0);
+        service.stop();
+    }
+}
+
 #[test]
 fn an_unknown_signing_key_is_named_and_so_is_a_database_that_is_away() {
     let place = Place::empty();
