@@ -48,6 +48,10 @@ const OUTPUT_BYTES: RangeInclusive<usize> = 16..=64;
 const NEW_SALT_BYTES: usize = 16;
 const NEW_OUTPUT_BYTES: usize = 32;
 
+/// Memory beside what a thread keeps is reserved in pieces of at least this many KiB. Allocators give a piece of this size back
+/// to the system when it is freed, and keep smaller ones (glibc up to 32 MiB, of each thread). What of it is not used costs nothing.
+const GIVEN_BACK_KIB: u32 = 65_536;
+
 /// What a new hash costs. S5's floor is configuration's to keep; here anything on the allow-list will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
@@ -190,15 +194,16 @@ impl Inner {
         output_len: usize,
         caller: Caller,
     ) -> Result<Output, HashError> {
-        let own = self.params.memory_kib as usize;
-        // However many of them are tried at once: they shall not take more memory than the process was given.
-        let size = if scheme.takes_more_than(self.params) { Size::Large } else { Size::Usual };
-        let work = move |memory: &mut Memory| {
-            let output = scheme.derive(&password, &salt, output_len, memory);
-            // A stored hash that wanted more than ours do shall not keep it.
-            memory.truncate(own);
-            memory.shrink_to_fit();
-            output
+        let (own, needed) = (self.params.memory_kib, scheme.memory_kib());
+        // However many of the large ones are tried at once: they shall not take more memory than the process was given.
+        let (size, reserved) =
+            if needed > own { (Size::Large, needed.max(GIVEN_BACK_KIB)) } else { (Size::Usual, own) };
+        let work = move |kept: &mut Memory| {
+            let mut large = Memory::new();
+            let memory = if size == Size::Large { &mut large } else { kept };
+            // All at once: to make it larger later would take both for a moment.
+            memory.try_reserve_exact((reserved as usize).saturating_sub(memory.len())).ok()?;
+            scheme.derive(&password, &salt, output_len, memory)
         };
         self.pool.run(caller, size, work).await.map_err(|error| match error {
             PoolError::Full { retry_after } => HashError::Overloaded { retry_after },
@@ -230,12 +235,7 @@ impl Params {
     ) -> Option<Output> {
         let params = self.to_argon2(len)?;
         let blocks = params.block_count();
-        if memory.len() < blocks {
-            // What is too small goes first, lest both be held while one becomes the other.
-            *memory = Memory::new();
-            memory.try_reserve_exact(blocks).ok()?;
-            memory.resize(blocks, Block::new());
-        }
+        memory.resize(blocks.max(memory.len()), Block::new());
         let argon2 = Argon2::new(algorithm, Version::V0x13, params);
         let mut buffer = [0; Output::MAX_LENGTH];
         let bytes = buffer.get_mut(..len)?;

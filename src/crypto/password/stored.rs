@@ -23,9 +23,12 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// Whether a hash by it takes more memory than one with these parameters.
-    pub(super) fn takes_more_than(self, usual: Params) -> bool {
-        matches!(self, Self::Argon2(_, params) if params.memory_kib > usual.memory_kib)
+    /// What a hash by it takes of memory; bcrypt's 4 are not worth counting.
+    pub(super) fn memory_kib(self) -> u32 {
+        match self {
+            Self::Argon2(_, params) => params.memory_kib,
+            Self::Bcrypt { .. } => 0,
+        }
     }
 
     /// Whether a hash by it can be of this password.
