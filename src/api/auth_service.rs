@@ -193,7 +193,7 @@ impl AuthService for Auth {
         let after = convert::page_token(&request.page_token)?.map(EventId);
         let events = self.domain.list_events(caller.user_id, after, size + 1).await?;
         let (events, next_page_token) = convert::page(events, size, |event| event.id.0);
-        let events = events.into_iter().map(convert::event).collect();
+        let events = events.into_iter().map(convert::own_event).collect();
         Ok(Response::new(pb::ListMyEventsResponse { events, next_page_token }))
     }
 

@@ -294,6 +294,15 @@ pub fn wanted_action(value: i32) -> Result<Option<Action>> {
     action.map(Some).ok_or_else(|| Error::field("action", Invalid::new(UNDEFINED)))
 }
 
+/// As the owner of the account is shown it: where an administrator was who did it is no concern of theirs.
+pub fn own_event(mut event: Event) -> pb::Event {
+    if event.actor_user_id.is_some() && event.actor_user_id != event.user_id {
+        event.ip_address.clear();
+        event.user_agent.clear();
+    }
+    self::event(event)
+}
+
 pub fn event(event: Event) -> pb::Event {
     use pb::EventOutcome as O;
     let action = event_action(event.action);

@@ -8,9 +8,8 @@ use super::{
     validate::{Principal, Status},
 };
 use crate::{
-    crypto::api_key,
-    store::api_keys,
-    types::{Scopes, SessionId, Time, UserId},
+    store::{Conn, api_keys},
+    types::{Digest, Scopes, SessionId, Time, UserId},
 };
 
 /// A signed-in user.
@@ -72,22 +71,20 @@ impl Domain {
             Session::Ended | Session::Alive | Session::Unknown => Err(Error::CredentialRevoked),
         }
     }
+}
 
-    /// What a key may do now, if it lives, by the database alike.
-    pub(super) async fn read_live_key(&self, secret: &str) -> Result<Scopes> {
-        let digest = api_key::digest(secret).ok_or(Error::InvalidCredential)?;
-        let found = api_keys::find_by_secret(&mut self.store.conn().await?, digest).await?;
-        let (secret, key, owner) = found.ok_or(Error::InvalidCredential)?;
-        let now = self.clock.now();
-        let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
-        if over(key.expire_time) {
-            Err(Error::CredentialExpired)
-        } else if owner.disabled_time.is_some() {
-            Err(Error::AccountDisabled)
-        } else if key.revoke_time.is_some() || over(secret.expire_time) {
-            Err(Error::CredentialRevoked)
-        } else {
-            Ok(key.scopes.intersection(&owner.scopes))
-        }
+/// What the key with this secret may do now, if it lives, by the database alike.
+pub(super) async fn read_live_key(conn: &mut Conn, secret: Digest, now: Time) -> Result<Scopes> {
+    let found = api_keys::find_by_secret(conn, secret).await?;
+    let (secret, key, owner) = found.ok_or(Error::InvalidCredential)?;
+    let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
+    if over(key.expire_time) {
+        Err(Error::CredentialExpired)
+    } else if owner.disabled_time.is_some() {
+        Err(Error::AccountDisabled)
+    } else if key.revoke_time.is_some() || over(secret.expire_time) {
+        Err(Error::CredentialRevoked)
+    } else {
+        Ok(key.scopes.intersection(&owner.scopes))
     }
 }

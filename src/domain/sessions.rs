@@ -5,7 +5,9 @@ use crate::{
     store::{
         Tx,
         changes::Change,
+        one_time_tokens::{self, Purpose},
         sessions::{self, Session},
+        users,
     },
     types::{SessionId, Time, UserId, event::Action},
 };
@@ -37,13 +39,17 @@ impl Domain {
         if ended.await? { Ok(()) } else { Err(Error::NotFound("session")) }
     }
 
-    /// Ends all of the caller's sessions, or all but the one of the call. Says how many lived.
+    /// Ends all of the caller's sessions, or all but the one of the call. Says how many lived. A change of the address that was
+    /// asked for, in whichever of them, is void: whoever held it would otherwise confirm it afterwards (S21).
     #[tracing::instrument(skip_all)]
     pub async fn revoke_all_sessions(&self, caller: &SignedIn, keep_current: bool) -> Result<usize> {
         let keep = keep_current.then_some(caller.session_id);
         let ended = self.store.tx(async |tx| {
+            // Who asks for a change just now holds this row, too.
+            users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
             let now = tx.now().await?;
             let ended = self.end_all_sessions(tx, caller.user_id, keep, now).await?;
+            one_time_tokens::void(tx, caller.user_id, &[Purpose::ChangeEmail]).await?;
             caller.did(Action::RevokeAllSessions).record(tx, &caller.client).await?;
             Ok(ended)
         });

@@ -97,6 +97,13 @@ pub async fn touch(tx: &mut Tx, id: SessionId, now: Time) -> Result<Option<Sessi
     run!(tx, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
 }
 
+/// The session, if it is this user's and has not been ended, kept from any other transaction's writing until this one ends.
+pub async fn lock(tx: &mut Tx, user_id: UserId, id: SessionId) -> Result<Option<Session>> {
+    let query = diesel::update(sessions::table.find(id).filter(sessions::user_id.eq(user_id)))
+        .set(sessions::create_time.eq(sessions::create_time));
+    run!(tx, c => Ok(query.returning(Session::as_returning()).get_result(c).await.optional()?))
+}
+
 /// Moves the end of a session.
 pub async fn set_expire_time(tx: &mut Tx, id: SessionId, expire_time: Time) -> Result<usize> {
     let query = diesel::update(sessions::table.find(id)).set(sessions::expire_time.eq(expire_time));

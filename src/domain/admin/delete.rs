@@ -1,6 +1,6 @@
 //! Deleting an account.
 
-use super::{Administrator, lock};
+use super::Administrator;
 use crate::{
     domain::{Domain, Result},
     types::{UserId, event::Action},
@@ -12,7 +12,7 @@ impl Domain {
     pub async fn delete_user(&self, id: UserId, by: &Administrator) -> Result<()> {
         by.not_oneself(id)?;
         let deleted = self.store.tx(async |tx| {
-            lock(tx, id).await?;
+            by.lock(tx, id).await?;
             self.remove_account(tx, id).await?;
             by.did(Action::DeleteAccount).to(id).record(tx, &by.client).await
         });

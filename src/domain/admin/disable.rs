@@ -1,6 +1,6 @@
 //! Shutting an account, and opening it again.
 
-use super::{Administrator, lock};
+use super::Administrator;
 use crate::{
     domain::{Domain, Result, tokens::tokens_gone_by},
     store::{
@@ -18,7 +18,7 @@ impl Domain {
     pub async fn disable_user(&self, id: UserId, by: &Administrator) -> Result<User> {
         by.not_oneself(id)?;
         let disabled = self.store.tx(async |tx| {
-            let user = lock(tx, id).await?;
+            let user = by.lock(tx, id).await?;
             let now = tx.now().await?;
             if user.disabled_time.is_some() {
                 return Ok(user);
@@ -36,7 +36,7 @@ impl Domain {
     #[tracing::instrument(skip_all)]
     pub async fn enable_user(&self, id: UserId, by: &Administrator) -> Result<User> {
         let enabled = self.store.tx(async |tx| {
-            let user = lock(tx, id).await?;
+            let user = by.lock(tx, id).await?;
             if user.disabled_time.is_none() {
                 return Ok(user);
             }

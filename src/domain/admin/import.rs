@@ -75,6 +75,7 @@ impl Domain {
         let mut sorted: Vec<_> = accounts.iter().enumerate().collect();
         sorted.sort_by_key(|(_, account)| account.email.normalized());
         let imported = self.store.tx(async |tx| {
+            by.hold(tx, None).await?;
             let now = tx.now().await?;
             let mut outcomes = Vec::with_capacity(accounts.len());
             for (at, account) in &sorted {

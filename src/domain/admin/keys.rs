@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Administrator, lock};
+use super::Administrator;
 use crate::{
     domain::{
         Domain, Error, Result,
@@ -24,7 +24,7 @@ impl Domain {
         by: &Administrator,
     ) -> Result<(ApiKey, SecretString)> {
         let made = self.store.tx(async |tx| {
-            let owner = lock(tx, id).await?;
+            let owner = by.lock(tx, id).await?;
             if owner.kind != UserKind::ServiceAccount {
                 return Err(Error::NotFound("service account"));
             }
@@ -57,6 +57,7 @@ impl Domain {
     ) -> Result<(ApiKey, SecretString)> {
         check_grace(grace)?;
         let rotated = self.store.tx(async |tx| {
+            by.lock(tx, user_id).await?;
             let rotated = self.give_secret(tx, user_id, id, grace).await?;
             by.did(Action::RotateKey).to(user_id).key(id).record(tx, &by.client).await?;
             Ok(rotated)
@@ -68,6 +69,7 @@ impl Domain {
     #[tracing::instrument(skip_all)]
     pub async fn revoke_user_key(&self, user_id: UserId, id: KeyId, by: &Administrator) -> Result<()> {
         let revoked = self.store.tx(async |tx| {
+            by.lock(tx, user_id).await?;
             let key = api_keys::lock(tx, user_id, id).await?.ok_or(Error::NotFound("key"))?;
             let now = tx.now().await?;
             if self.end_key(tx, key.id, now).await? {

@@ -17,6 +17,7 @@ impl Domain {
         by: &Administrator,
     ) -> Result<User> {
         let made = self.store.tx(async |tx| {
+            by.hold(tx, None).await?;
             let user = User::new(None, name.as_str(), scopes.clone(), tx.now().await?);
             users::insert(tx, &user).await?;
             by.did(Action::CreateServiceAccount).to(user.id).record(tx, &by.client).await?;
