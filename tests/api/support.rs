@@ -254,13 +254,24 @@ impl Server {
 
     /// Waits until a credential is worth this: what others do is not known here at once.
     pub async fn wait_for_status(&self, credential: &str, expected: pb::CredentialStatus) {
+        self.wait_for_status_for(credential, &[], expected).await;
+    }
+
+    /// The same, when these scopes are asked for.
+    pub async fn wait_for_status_for(
+        &self,
+        credential: &str,
+        scopes: &[&str],
+        expected: pb::CredentialStatus,
+    ) {
+        let status = async || self.validate_for(credential, scopes).await.status();
         for _ in 0..2000 {
-            if self.status_of(credential).await == expected {
+            if status().await == expected {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{:?} and not {expected:?}", self.status_of(credential).await);
+        panic!("{:?} and not {expected:?}", status().await);
     }
 
     /// Changes users and keys beside the service, as a later version might, and waits until this replica knows.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{House, TWO_DOORS};
+use super::{House, SCOPE, TWO_DOORS};
 use crate::{
     common::Kind,
     on_both,
@@ -67,5 +67,41 @@ on_both! {
         }
         let nobody = json!({"user_id": "usr_00000000000000000000000000000000"});
         assert!(events(&house, Door::Rest, nobody).await.0.is_empty());
+    }
+}
+
+on_both! {
+    async fn the_owner_is_not_shown_where_the_administrator_was(database: Kind) {
+        // S56, S57
+        let house = House::start(database).await;
+        let person = house.person(EMAIL).await;
+        let authorization = format!("Bearer {}", house.admin.access_token);
+        let headers = [("authorization", authorization.as_str()), ("user-agent", "console/1")];
+        let where_from = |event: &Value| {
+            let text = |name: &str| event[name].as_str().unwrap().to_owned();
+            (text("ip_address"), text("user_agent"))
+        };
+        let blank = (String::new(), String::new());
+        let administrators = ("127.0.0.1".to_owned(), "console/1".to_owned());
+        for (n, door) in TWO_DOORS.into_iter().enumerate() {
+            for (id, own, shown) in [
+                (person.id.as_str(), &person.credentials[0], &blank),
+                // Where they were themselves they may know, or that it was not they.
+                (house.admin_id(), &house.admin.access_token, &administrators),
+            ] {
+                house.server.advance(1);
+                let scopes = json!({"user_id": id, "scopes": [SCOPE, format!("s{n}")]});
+                house.server.call(door, "SetScopes", &headers, &scopes).await.result.unwrap();
+                let answer = house.ask(door, own, "ListMyEvents", &json!({})).await.result.unwrap();
+                let mine = answer["events"].as_array().unwrap();
+                assert_eq!(actions(&mine[..1]), ["CHANGE_SCOPES"]);
+                assert_eq!(mine[0]["actor_user_id"], json!(house.admin_id()));
+                assert_eq!(where_from(&mine[0]), *shown);
+                // What was done by themselves is shown whole.
+                assert!(mine.iter().any(|event| event["actor_user_id"] == json!("") && event["ip_address"] == "127.0.0.1"));
+                let (all, _) = events(&house, door, json!({"user_id": id})).await;
+                assert_eq!(where_from(&all[0]), administrators);
+            }
+        }
     }
 }

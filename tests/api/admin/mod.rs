@@ -3,6 +3,7 @@
 mod events;
 mod imports;
 mod keys;
+mod right;
 mod users;
 
 use countersign::{
@@ -229,7 +230,7 @@ on_both! {
         let act = ["CHANGE_SCOPES".to_owned(), house.admin_id().to_owned(), key_id];
         assert_eq!(told[told.len() - 2..], [act.clone(), act]);
         // Nor can it do to its owner what it must not do to itself.
-        for rpc in ["DisableUser", "DeleteUser"] {
+        for rpc in ["DisableUser", "DeleteUser", "SetScopes"] {
             let answer = house.ask(Door::Grpc, &key.secret, rpc, &json!({"user_id": house.admin_id()})).await;
             answer.expect("INVALID_FIELD", rpc);
         }

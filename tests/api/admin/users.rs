@@ -7,7 +7,7 @@ use super::{ADMIN, House, SCOPE, TWO_DOORS};
 use crate::{
     common::Kind,
     on_both,
-    support::{EMAIL, PASSWORD, Server, bearer, reason},
+    support::{EMAIL, PASSWORD, Server, Setup, bearer, reason},
     wire::Door,
 };
 
@@ -133,6 +133,28 @@ on_both! {
 }
 
 on_both! {
+    async fn nobody_takes_the_right_to_administer_from_themselves_here(database: Kind) {
+        let house = House::start(database).await;
+        let set = |id: &str, scopes: Value| json!({"user_id": id, "scopes": scopes});
+        for scopes in [json!([]), json!(["jobs:run"]), json!(["countersign", "countersign:admins"])] {
+            house.refuses("SetScopes", set(house.admin_id(), scopes), "INVALID_FIELD").await;
+        }
+        // All else is theirs to change, and the right is another's to take.
+        for door in TWO_DOORS {
+            for scopes in [json!([SCOPE]), json!([SCOPE, "other"])] {
+                let answer = house.call(door, "SetScopes", set(house.admin_id(), scopes.clone())).await;
+                assert_eq!(answer["scopes"], scopes);
+            }
+        }
+        let second = house.person(EMAIL).await;
+        house.call(Door::Grpc, "SetScopes", set(&second.id, json!([SCOPE]))).await;
+        let token = house.server.login(EMAIL, PASSWORD).await.unwrap().access_token;
+        let taken = house.ask(Door::Grpc, &token, "SetScopes", &set(house.admin_id(), json!([]))).await;
+        assert_eq!(taken.result.unwrap().get("scopes").cloned().unwrap_or(json!([])), json!([]));
+    }
+}
+
+on_both! {
     async fn scopes_are_replaced_and_what_was_issued_before_gains_none(database: Kind) {
         // S34
         let house = House::start(database).await;
@@ -189,6 +211,10 @@ on_both! {
             person.assert_worth(&house.server, worth).await;
             let again = house.call(door, "RevokeUserCredentials", message).await;
             assert_eq!(again, json!({"revoked_session_count": 0, "revoked_key_count": 0}));
+            // What changes nothing is no event.
+            let told = house.told(&person.id).await;
+            let acts = told.iter().filter(|[action, ..]| action == "REVOKE_CREDENTIALS").count();
+            assert_eq!(acts, usize::from(sessions + keys > 0), "{what}");
             // The password is still theirs.
             house.server.login(&person.email, PASSWORD).await.unwrap();
         }
@@ -196,20 +222,78 @@ on_both! {
 }
 
 on_both! {
-    async fn another_replica_refuses_what_was_ended(database: Kind) {
-        // S34
-        if database == Kind::Sqlite {
-            return;
-        }
+    async fn a_change_of_address_that_ends_with_the_sessions_is_told(database: Kind) {
+        // S21, S56: nothing else of the account lives.
         let house = House::start(database).await;
-        let other = house.server.replica().start().await;
         let person = house.person(EMAIL).await;
-        person.assert_worth(&other, [S::Valid; 3]).await;
-        house.call(Door::Rest, "RevokeUserCredentials", json!({"user_id": person.id})).await;
-        for credential in &person.credentials {
-            other.wait_for_status(credential, S::Revoked).await;
+        house.server.request_email_change(&person.credentials[0], "new@example.com", Some(PASSWORD)).await.unwrap();
+        let mails = house.server.new_mails().await;
+        let link = mails.iter().find(|mail| mail.to == "new@example.com").unwrap().token();
+        house.server.database.execute("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = 'user@example.com')").await;
+        let revoke = |what: &str| json!({"user_id": person.id, (what): false});
+        let told = async || house.told(&person.id).await.last().unwrap()[0].clone();
+        // Keys have nothing to do with it.
+        house.call(Door::Rest, "RevokeUserCredentials", revoke("sessions")).await;
+        house.call(Door::Rest, "SetScopes", json!({"user_id": person.id, "scopes": ["a"]})).await;
+        assert_eq!(told().await, "CHANGE_SCOPES");
+        let counts = house.call(Door::Grpc, "RevokeUserCredentials", revoke("keys")).await;
+        assert_eq!(counts, json!({"revoked_session_count": 0, "revoked_key_count": 0}));
+        assert_eq!(told().await, "REVOKE_CREDENTIALS");
+        let refused = house.server.confirm_email_change(&link).await.unwrap_err();
+        assert_eq!(reason(&refused), "ONE_TIME_TOKEN_INVALID");
+    }
+}
+
+/// What an administrator does at one replica, and what the other then answers: of the tokens of both of a person's sessions,
+/// which had the scope `a` as had the key, and of the key.
+fn deeds_and_their_ends() -> [(&'static str, Value, [S; 3]); 6] {
+    let (valid, revoked) = (S::Valid, S::Revoked);
+    [
+        ("RevokeUserCredentials", json!({}), [revoked; 3]),
+        ("DisableUser", json!({}), [S::Disabled; 3]),
+        ("SetScopes", json!({"scopes": ["b"]}), [S::InsufficientScope; 3]),
+        ("RevokeUserKey", json!({"key_id": ""}), [valid, valid, revoked]),
+        ("RotateUserKey", json!({"key_id": ""}), [valid, valid, revoked]),
+        ("DeleteUser", json!({}), [revoked, revoked, S::Invalid]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_replica_learns_what_an_administrator_did() {
+    // S34: SQLite serves one replica.
+    let server = Setup::new(Kind::Postgres).await.set("ACCOUNTS__DEFAULT_SCOPES", "a").start().await;
+    let house = House::on(server).await;
+    let other = house.server.replica().start().await;
+    // The other knows each of them before, and so asks nobody about them afterwards.
+    let known = async |credential: &str| {
+        assert_eq!(other.validate_for(credential, &["a"]).await.status(), S::Valid);
+    };
+    for (n, (rpc, mut message, ends)) in deeds_and_their_ends().into_iter().enumerate() {
+        let email = format!("person{n}@example.com");
+        let tokens = house.server.register_as(&email).await;
+        let second = house.server.login(&email, PASSWORD).await.unwrap().access_token;
+        let key = house.server.create_key(&tokens.access_token, &["a"]).await;
+        let credentials = [tokens.access_token, second, key.secret];
+        for credential in &credentials {
+            known(credential).await;
+        }
+        message["user_id"] = json!(tokens.user.unwrap().id);
+        if message.get("key_id").is_some() {
+            message["key_id"] = json!(key.key.unwrap().id);
+        }
+        house.call(TWO_DOORS[n % 2], rpc, message).await;
+        for (credential, expected) in credentials.iter().zip(ends) {
+            other.wait_for_status_for(credential, &["a"], expected).await;
         }
     }
+    let robot =
+        house.call(Door::Rest, "CreateServiceAccount", json!({"name": "robot", "scopes": ["a"]})).await;
+    let make = json!({"user_id": robot["id"], "name": "production", "scopes": ["a"]});
+    let made = house.call(Door::Rest, "CreateServiceAccountKey", make).await;
+    let secret = made["secret"].as_str().unwrap();
+    known(secret).await;
+    house.call(Door::Grpc, "DeleteUser", json!({"user_id": robot["id"]})).await;
+    other.wait_for_status(secret, S::Invalid).await;
 }
 
 on_both! {
