@@ -149,8 +149,8 @@ on_both! {
         let second = house.person(EMAIL).await;
         house.call(Door::Grpc, "SetScopes", set(&second.id, json!([SCOPE]))).await;
         let token = house.server.login(EMAIL, PASSWORD).await.unwrap().access_token;
-        let taken = house.ask(Door::Grpc, &token, "SetScopes", &set(house.admin_id(), json!([]))).await;
-        assert_eq!(taken.result.unwrap().get("scopes").cloned().unwrap_or(json!([])), json!([]));
+        let answer = house.ask(Door::Grpc, &token, "SetScopes", &set(house.admin_id(), json!([]))).await;
+        assert_eq!(answer.result.unwrap().get("scopes").cloned().unwrap_or(json!([])), json!([]));
     }
 }
 
@@ -288,9 +288,9 @@ async fn another_replica_learns_what_an_administrator_did() {
     }
     let robot =
         house.call(Door::Rest, "CreateServiceAccount", json!({"name": "robot", "scopes": ["a"]})).await;
-    let make = json!({"user_id": robot["id"], "name": "production", "scopes": ["a"]});
-    let made = house.call(Door::Rest, "CreateServiceAccountKey", make).await;
-    let secret = made["secret"].as_str().unwrap();
+    let message = json!({"user_id": robot["id"], "name": "production", "scopes": ["a"]});
+    let key = house.call(Door::Rest, "CreateServiceAccountKey", message).await;
+    let secret = key["secret"].as_str().unwrap();
     known(secret).await;
     house.call(Door::Grpc, "DeleteUser", json!({"user_id": robot["id"]})).await;
     other.wait_for_status(secret, S::Invalid).await;
