@@ -2,7 +2,10 @@
 //! is wrong with a question that can be read is an answer, never an error of the RPC: that would leave it to the filter's
 //! `failure_mode_allow`, as a question does that is over [`MAX_BYTES`] or cannot be answered in time.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::http::{HeaderValue as HttpValue, header::CACHE_CONTROL};
 use tonic::{Code, Request, Response};
@@ -37,22 +40,40 @@ const SCOPES: &str = "scopes";
 /// Bytes of a question: Envoy may send all the headers of the waiting request, of which it takes 60 KiB unless told otherwise.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
+/// How often a slip in Envoy's configuration is told of: whoever reaches this door can make one.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// The most that is told of the name of a context extension, in characters.
+const MAX_NAME: usize = 80;
+
 /// Answers Envoy.
 pub struct ExtAuthz {
     domain: Arc<Domain>,
+    /// When a slip was told of last.
+    told: Mutex<Option<Instant>>,
 }
 
 impl ExtAuthz {
     /// A handler over these use cases.
     pub fn new(domain: Arc<Domain>) -> Self {
-        Self { domain }
+        Self { domain, told: Mutex::default() }
     }
 
     async fn judge(&self, asked: &AttributeContext) -> Result<Principal, Problem> {
-        let required = required(asked)?;
+        let required = required(asked).map_err(|slip| self.refuse(&slip))?;
         let http = asked.request.as_ref().and_then(|request| request.http.as_ref());
         let credential = credential(|name| http.into_iter().flat_map(move |http| values(http, name)))?;
         Ok(self.domain.authenticate_for(credential, &required).await?)
+    }
+
+    /// Nobody passes for it; what it is, is the operator's to see and not the client's. It is who asks that is at fault.
+    fn refuse(&self, slip: &str) -> Problem {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!("a route in Envoy's configuration lets nobody pass: context_extensions: {slip}");
+        }
+        Problem::new(ErrorReason::InvalidField, "the gateway's question is not acceptable")
     }
 }
 
@@ -69,22 +90,19 @@ impl Authorization for ExtAuthz {
     }
 }
 
-/// The scopes that the route requires. A slip in Envoy's configuration opens nothing, and is the operator's to see.
-fn required(asked: &AttributeContext) -> Result<Scopes, Problem> {
+/// The scopes that the route requires, or what is wrong with how that is said: never a value, which may be anything (S57).
+fn required(asked: &AttributeContext) -> Result<Scopes, String> {
     let extensions = &asked.context_extensions;
-    let slip = |why: &dyn std::fmt::Display| {
-        tracing::error!("a route in Envoy's configuration lets nobody pass: context_extensions: {why}");
-        Problem::from(ErrorReason::Internal)
-    };
     let similar = |key: &&String| key.to_ascii_lowercase().starts_with("scope") && *key != SCOPES;
     if let Some(key) = extensions.keys().find(similar) {
-        return Err(slip(&format_args!("{key:?} is to be {SCOPES:?}, presumably")));
+        let key: String = key.chars().take(MAX_NAME).collect();
+        return Err(format!("{key:?} is to be {SCOPES:?}, presumably"));
     }
     let Some(list) = extensions.get(SCOPES) else { return Ok(Scopes::default()) };
     if list.trim_ascii().is_empty() {
-        return Err(slip(&format_args!("{SCOPES} names no scope")));
+        return Err(format!("{SCOPES} names no scope"));
     }
-    Scopes::parse_list(list).map_err(|invalid| slip(&format_args!("{SCOPES}: {list:?}: {}", invalid.0)))
+    Scopes::parse_list(list).map_err(|invalid| format!("{SCOPES}: {}", invalid.0))
 }
 
 /// The values of a header, in either form that Envoy has for them.
@@ -145,4 +163,26 @@ fn set(name: &str, value: String) -> HeaderValueOption {
     let header = HeaderValue { key: name.to_owned(), value, raw_value: Vec::new() };
     let append_action = HeaderAppendAction::OverwriteIfExistsOrAdd.into();
     HeaderValueOption { header: Some(header), append_action }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_named_and_what_was_sent_is_not() {
+        // S57
+        let slip = |name: &str, value: &str| {
+            let context_extensions = [(name.to_owned(), value.to_owned())].into();
+            required(&AttributeContext { context_extensions, ..Default::default() }).unwrap_err()
+        };
+        assert_eq!(slip("scope", "jobs:read"), r#""scope" is to be "scopes", presumably"#);
+        assert_eq!(slip("Scopes", "jobs:read"), r#""Scopes" is to be "scopes", presumably"#);
+        assert_eq!(slip("scopes", " "), "scopes names no scope");
+        let canary = format!("\"c4n4ry{}", "x".repeat(100_000));
+        assert!(slip("scopes", &canary).starts_with("scopes: a scope is 1 to 64 printable ASCII characters"));
+        for told in [slip("scopes", &canary), slip(&format!("scope{}", "\n".repeat(100_000)), &canary)] {
+            assert!(told.len() < 300 && !told.contains("c4n4ry") && !told.contains('\n'), "{told}");
+        }
+    }
 }

@@ -83,8 +83,8 @@ impl App {
     ) -> impl Future<Output = Answer> + Send + use<> {
         match &self.fast {
             Some(fast) if takes(&request) => {
-                if seen::is_wanted(request.headers()) {
-                    let entrance = Entrance::Grpc(fast.rpc);
+                if seen::is_wanted(request.headers(), peer.client.as_deref()) {
+                    let entrance = Entrance::Validation(fast.rpc);
                     let seen = Seen::begin(request.headers(), &entrance, peer.client.clone());
                     future::Either::Right(fast.answer_seen(request, seen).boxed())
                 } else {

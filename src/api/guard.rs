@@ -36,6 +36,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::{
     door::{Door, content_type, is_grpc_path},
+    fast_lane,
     metrics::{Metrics, Rpc},
     pb::ErrorReason as Reason,
     seen::{self, Entrance, Seen},
@@ -160,6 +161,7 @@ impl Service<Request> for Guard {
             let path = request.uri().path();
             let mut under_way = metrics.rpc(path).begin();
             let entrance = match door {
+                Door::Grpc(_) if path == fast_lane::PATH => Entrance::Validation(under_way.rpc),
                 Door::Grpc(_) => Entrance::Grpc(under_way.rpc),
                 Door::Rest => Entrance::Http(request.method()),
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use opentelemetry::propagation::Extractor;
 use tonic::Code;
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing::{Instrument, Level, Span, field::Empty, info_span};
 
 use super::metrics::{Rpc, UnderWay, code_of, name_of};
 use crate::{
@@ -18,8 +18,27 @@ use crate::{
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
 
+const TRACESTATE: &str = "tracestate";
+
 /// The longest id that is taken from a caller.
 const MAX_ID: usize = 128;
+
+/// Bytes of a `tracestate`. It goes with every span, of which many are sent at once; so one that is longer than what has to
+/// be passed on (W3C Trace Context, 3.3.1.5) is not taken.
+const MAX_TRACESTATE: usize = 512;
+
+/// Methods that are called by their name. Of the rest, which are whatever a client makes up, OpenTelemetry has a name for all.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+];
 
 /// What a request is seen as.
 pub struct Seen {
@@ -33,6 +52,8 @@ pub struct Seen {
 pub enum Entrance<'a> {
     /// As a call of this RPC.
     Grpc(&'a Rpc),
+    /// As a call of this one, of which there are so many that no trace begins with it.
+    Validation(&'a Rpc),
     /// Over plain HTTP; the route is not known yet.
     Http(&'a Method),
 }
@@ -44,18 +65,11 @@ impl Seen {
         let text = id.to_str().unwrap_or_default();
         let request = request::span(text);
         let server = request.in_scope(|| match entrance {
-            Entrance::Grpc(rpc) => rpc_span(rpc, "server"),
-            Entrance::Http(method) => info_span!(
-                "http",
-                otel.name = method.as_str(),
-                otel.kind = "server",
-                otel.status_code = Empty,
-                http.request.method = method.as_str(),
-                http.route = Empty,
-                http.response.status_code = Empty,
-            ),
+            Entrance::Grpc(rpc) | Entrance::Validation(rpc) => rpc_span(rpc, "server"),
+            Entrance::Http(method) => http_span(method),
         });
-        if let Some(ids) = traces::adopt(&server, &Headers(headers)) {
+        let may_begin = !matches!(entrance, Entrance::Validation(_));
+        if let Some(ids) = traces::adopt(&server, &Headers(headers), may_begin) {
             request::join(&request, text, ids);
         }
         Self { id, client, request, server }
@@ -92,6 +106,20 @@ impl Seen {
     }
 }
 
+/// The span of a request over plain HTTP. Its name is another once its route is known.
+fn http_span(method: &Method) -> Span {
+    let known = METHODS.contains(method);
+    info_span!(
+        "http",
+        otel.name = if known { method.as_str() } else { "HTTP" },
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = if known { method.as_str() } else { "_OTHER" },
+        http.route = Empty,
+        http.response.status_code = Empty,
+    )
+}
+
 /// The span of a call of this RPC, which is not counted as one of a background task's.
 pub fn rpc_span(rpc: &Rpc, kind: &'static str) -> Span {
     info_span!(
@@ -106,10 +134,12 @@ pub fn rpc_span(rpc: &Rpc, kind: &'static str) -> Span {
     )
 }
 
-/// Whether a request on the fast lane is to be seen: it brings an id, or is part of a trace.
-pub fn is_wanted(headers: &HeaderMap) -> bool {
+/// Whether a request on the fast lane is to be seen: it brings an id, is part of a trace, or has a client whose name is to be
+/// written.
+pub fn is_wanted(headers: &HeaderMap, client: Option<&str>) -> bool {
     headers.contains_key(REQUEST_ID)
         || traces::is_on() && headers.contains_key(TRACEPARENT) && traces::is_wanted(&Headers(headers))
+        || client.is_some() && tracing::enabled!(Level::DEBUG)
 }
 
 /// Whether an id can be written anywhere without a second thought.
@@ -127,7 +157,8 @@ struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        let value = self.0.get(key)?.to_str().ok()?;
+        (key != TRACESTATE || value.len() <= MAX_TRACESTATE).then_some(value)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -151,5 +182,18 @@ mod tests {
             let made = id_of(given);
             assert!(made.len() == 32 && made != given, "{made:?}");
         }
+    }
+
+    #[test]
+    fn a_tracestate_is_taken_if_it_is_short() {
+        let state = |value: &str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(TRACESTATE), value.parse().unwrap())]);
+            Headers(&headers).get(TRACESTATE).map(str::len)
+        };
+        assert_eq!(state(&format!("a={}", "x".repeat(510))), Some(512));
+        assert_eq!(state(&format!("a={}", "x".repeat(511))), None);
+        // Nothing else is that short.
+        let headers = HeaderMap::from_iter([(REQUEST_ID, "x".repeat(513).parse().unwrap())]);
+        assert!(Headers(&headers).get(REQUEST_ID.as_str()).is_some());
     }
 }

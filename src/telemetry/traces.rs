@@ -13,8 +13,9 @@ use std::{
 };
 
 use opentelemetry::{
+    Context,
     propagation::{Extractor, TextMapPropagator},
-    trace::{TraceContextExt, TracerProvider},
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider},
 };
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{RetryPolicy, SpanExporter, WithExportConfig, WithTonicConfig};
@@ -122,14 +123,15 @@ fn is_log_only(metadata: &Metadata<'_>) -> bool {
     metadata.target() == super::request::TARGET
 }
 
-/// Makes `span` part of the trace that its caller's headers name (W3C Trace Context), if they do, and says what it is called.
-/// `None` where it is not traced. To be called before the span is entered.
-pub fn adopt(span: &Span, headers: &dyn Extractor) -> Option<Ids> {
+/// Makes `span` part of the trace that its caller's headers name (W3C Trace Context), if they do, else where it `may_begin` one
+/// the root of another, and says what it is called. `None` where it is not traced. To be called before the span is entered.
+pub fn adopt(span: &Span, headers: &dyn Extractor, may_begin: bool) -> Option<Ids> {
     if span.is_disabled() || !is_on() {
         return None;
     }
     let parent = TraceContextPropagator::new().extract(headers);
-    if parent.has_active_span() {
+    let parent = if parent.has_active_span() { Some(parent) } else { (!may_begin).then(untraced) };
+    if let Some(parent) = parent {
         // It fails where nobody traces.
         let _ = span.set_parent(parent);
     }
@@ -137,6 +139,13 @@ pub fn adopt(span: &Span, headers: &dyn Extractor) -> Option<Ids> {
     let context = context.span().span_context().clone();
     let ids = || Ids { trace: context.trace_id().to_string(), span: context.span_id().to_string() };
     context.is_sampled().then(ids)
+}
+
+/// A parent that is not kept, so that nothing below it is. It is called anything but nothing, which would be no parent.
+fn untraced() -> Context {
+    let (trace, span) = (TraceId::from(1_u128), SpanId::from(1_u64));
+    let parent = SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, true, TraceState::NONE);
+    Context::new().with_remote_span_context(parent)
 }
 
 /// Says which route the span that runs now has turned out to be of.
