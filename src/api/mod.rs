@@ -25,6 +25,7 @@ mod operator;
 mod pages;
 pub mod pb;
 mod places;
+mod preface;
 mod rest;
 mod seen;
 pub mod server;

@@ -40,7 +40,10 @@ pub fn limits(limits: Limits) -> Limits {
         max_header_bytes: 8 * 1024,
         max_concurrent_streams: 16,
         first_byte_timeout: Duration::from_secs(5),
-        max_connections: 64,
+        header_read_timeout: Duration::from_secs(5),
+        // Whoever reaches this listener shares it with the probes that keep the process from being restarted.
+        max_connection_age: Duration::from_mins(1),
+        max_connections: 256,
         ..limits
     }
 }

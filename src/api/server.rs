@@ -19,10 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{fast_lane::App, tls::Tls};
-
-/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::{fast_lane::App, preface, tls::Tls};
 
 /// For a year, a browser that has been here over TLS does not come without (S55, RFC 6797). Only this name: what else there is
 /// in the domain is not ours.
@@ -51,7 +48,8 @@ pub struct Limits {
     pub max_concurrent_streams: u32,
     /// From a request's headers to its answer's.
     pub request_timeout: Duration,
-    /// From a connection's start to its first bytes; over TLS, to the first that are encrypted, so the handshake is within.
+    /// From a connection's start to the bytes that tell which HTTP is spoken, which over TLS are encrypted ones: the handshake is
+    /// within.
     pub first_byte_timeout: Duration,
     /// From then, or from the answer before, to the end of an HTTP/1.1 request's headers. So it is also how long such
     /// a connection may be idle: longer than the minute for which proxies keep one to use it again.
@@ -192,7 +190,7 @@ impl Server {
         let peer = Peer { address, old: Arc::default(), client: None };
         match &self.tls {
             None => {
-                if let Some(()) = self.begin(address, first_bytes(&socket)).await {
+                if let Some(()) = self.begin(address, preface::peek(&socket)).await {
                     self.talk(socket, peer).await;
                 }
             }
@@ -254,22 +252,6 @@ impl Server {
         if let Err(error) = ended {
             tracing::debug!(error, peer = %address, "connection");
         }
-    }
-}
-
-/// Waits until the peer has said which HTTP it speaks. `auto` reads that much with no time limit of its own.
-async fn first_bytes(socket: &TcpStream) -> io::Result<()> {
-    let mut seen = [0; PREFACE.len()];
-    loop {
-        let count = socket.peek(&mut seen).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if count == PREFACE.len() || !PREFACE.starts_with(&seen[..count]) {
-            return Ok(());
-        }
-        // Part of the preface: it is still readable, so there is nothing to wait for but time.
-        sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -45,6 +45,7 @@ mod pre_hijacking;
 mod profile;
 mod refresh;
 mod register;
+mod request_ids;
 mod reset_password;
 mod revocations;
 mod secrets;

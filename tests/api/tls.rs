@@ -39,6 +39,8 @@ use crate::{
 type Grpc = AuthServiceClient<Client<HttpsConnector<HttpConnector>, tonic::body::Body>>;
 
 const GET: &str = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n";
+/// Within this a connection is cut that is to be, and long before it has reached its age.
+const LONG: Duration = Duration::from_mins(2);
 /// The place of `name` and the file that belongs there.
 const SERVED: &str = "served";
 
@@ -216,6 +218,9 @@ async fn with_an_authority_for_clients_none_comes_in_without_its_certificate() {
     let mut grpc = grpc(server.address, &config);
     let status = asks(&mut grpc, "tls-named").await.unwrap();
     assert_eq!(status, pb::CredentialStatus::Invalid);
+    // Who brings no id is named in the log all the same.
+    let unnamed = pb::ValidateCredentialRequest { credential: "x".to_owned(), required_scopes: Vec::new() };
+    grpc.validate_credential(unnamed).await.unwrap();
     // Its name lets it do nothing.
     let alone = grpc.get_me(pb::GetMeRequest {}).await.expect_err("no credential");
     assert_eq!(alone.code(), tonic::Code::Unauthenticated);
@@ -224,6 +229,8 @@ async fn with_an_authority_for_clients_none_comes_in_without_its_certificate() {
     let lines: Vec<_> = text.lines().filter(|line| line.contains("answered")).collect();
     let fast = lines.iter().find(|line| line.contains("tls-named")).expect("the call's line");
     assert!(fast.contains("client=\"spiffe://example.com/jobs\""), "{fast}");
+    let validated = lines.iter().filter(|line| line.contains("AuthService/ValidateCredential"));
+    assert_eq!(validated.filter(|line| line.contains("client=\"spiffe://example.com/jobs\"")).count(), 2);
     let usual = lines.iter().any(|line| line.contains("AuthService/GetMe") && line.contains("spiffe://"));
     assert!(usual, "the router's calls name it, too");
 }
@@ -380,14 +387,26 @@ async fn who_does_not_shake_hands_holds_nobody_up_and_is_cut() {
         socket.write_all(&[0x16, 3, 1, 2, 0, 1][..number % 7]).await.unwrap();
         slow.push(socket);
     }
-    // Who shakes hands and then says nothing is no better.
-    let mut silent = connect(server.address, &config).await.unwrap();
+    // Who shakes hands and then does not say which HTTP it speaks is no better, whatever was agreed upon.
+    let mut silent = Vec::new();
+    for (protocol, said) in
+        [("", ""), ("", "P"), ("h2", "P"), ("h2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), ("http/1.1", "PR")]
+    {
+        let mut config = config.clone();
+        config.alpn_protocols.extend((!protocol.is_empty()).then(|| protocol.into()));
+        let mut stream = connect(server.address, &config).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
     assert!(get(server.address, &config).await.unwrap().starts_with("HTTP/1.1 200"));
     for mut socket in slow {
         // An end or a reset.
         let _ = socket.read_to_end(&mut Vec::new()).await;
     }
-    let _ = silent.read_to_end(&mut Vec::new()).await;
+    for mut stream in silent {
+        let ended = tokio::time::timeout(LONG, stream.read_to_end(&mut Vec::new())).await;
+        let _ = ended.expect("it is cut long before it is old");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

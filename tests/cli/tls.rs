@@ -1,11 +1,16 @@
 //! TLS, as the command line has to do with it.
 
 use std::{
-    io::{BufRead, BufReader},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
 };
 
-use super::{Place, Service, authority::Authority};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde_json::json;
+
+use super::{EMAIL, LONG, PASSWORD, Place, REGISTER, Service, authority::Authority, head};
 
 /// Where a service has a certificate by this authority.
 fn place(authority: &Authority) -> Place {
@@ -95,4 +100,34 @@ fn a_key_that_does_not_match_is_named_at_start() {
     ran.expect_complaint(64, &["server.tls.key: ", "server.tls.cert"]);
     let ran = place(&authority).set("COUNTERSIGN_SERVER__TLS__CERT", "nowhere.pem").run(&["serve"]);
     ran.expect_complaint(64, &["server.tls.cert: cannot read nowhere.pem"]);
+}
+
+#[test]
+fn a_call_that_is_under_way_over_tls_is_answered_before_the_end() {
+    let authority = Authority::new("Authority");
+    let mut service = place(&authority).serve();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.certificate()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let socket = TcpStream::connect(service.address).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    let mut stream = StreamOwned::new(client, socket);
+
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    stream.write_all(head(REGISTER, body.len(), "expect: 100-continue\r\n").as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    service.terminate();
+    service.line_with("draining");
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(service.code(), Some(0));
 }

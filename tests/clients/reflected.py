@@ -27,6 +27,11 @@ class Reflected:
             response_deserializer=answer.FromString,
         )
 
+    def message(self, service: str, method: str, request: dict) -> bytes:
+        """What is sent to ask this."""
+        ask, _ = self.method(f"countersign.v1.{service}", method)
+        return json_format.ParseDict(request, ask()).SerializeToString()
+
     def call(self, service: str, method: str, request: dict, **metadata: str) -> dict:
         ask, stub = self.method(f"countersign.v1.{service}", method)
         headers = [(name.replace("_", "-"), value) for name, value in metadata.items()]

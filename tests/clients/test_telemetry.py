@@ -12,6 +12,7 @@ import requests
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from conftest import PASSWORD, Server, free_port, new_database, new_email, wait_until
+from reflected import Reflected
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -140,6 +141,68 @@ def test_a_trace_that_its_caller_does_not_keep_is_not_sent(service, collector):
     assert login(service, email, traceparent=f"00-{kept}-{secrets.token_hex(8)}-01").ok
     wait_until(lambda: collector.of(kept), lambda: "no trace")
     assert not collector.of(dropped)
+
+
+def kept() -> tuple[str, str]:
+    """A trace that its caller keeps, and the header that says so."""
+    trace = secrets.token_hex(16)
+    return trace, f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
+def test_grpc_metadata_name_the_trace_that_a_call_is_part_of(service, collector):
+    email = new_email()
+    service.register(email)
+    (by_login, login_parent), (by_validation, validation_parent) = kept(), kept()
+    with grpc.insecure_channel(service.address) as channel:
+        calls = Reflected(channel)
+        credential = calls.call("AuthService", "Login", {"email": email, "password": PASSWORD}, traceparent=login_parent)["access_token"]
+        validate = {"credential": credential}
+        assert calls.call("AuthService", "ValidateCredential", validate, traceparent=validation_parent)["status"] == "CREDENTIAL_STATUS_VALID"
+    for trace, parent, method in [(by_login, login_parent, "Login"), (by_validation, validation_parent, "ValidateCredential")]:
+        name = f"countersign.v1.AuthService/{method}"
+        wait_until(lambda: any(span.name == name for span in collector.of(trace)), lambda: f"no trace: {collector.spans}")
+        [root] = [span for span in collector.of(trace) if span.name == name]
+        assert root.parent_span_id.hex() == parent.split("-")[2]
+
+
+@pytest.mark.parametrize("door", ["grpc", "grpc-web"])
+def test_no_trace_begins_with_a_validation(service, collector, door):
+    token = service.register(new_email())["access_token"]
+    trace, parent = kept()
+    calls_with = [{"traceparent": parent[:-1] + "0"}, {}, {"traceparent": parent}]
+    with grpc.insecure_channel(service.address) as channel:
+        calls = Reflected(channel)
+        for number, headers in enumerate(calls_with):
+            # A new key, so that the database is asked; and an id, so that there are lines.
+            made = requests.post(f"{service.base}/api/v1/keys", json={"name": "test"}, headers={"authorization": f"Bearer {token}"}, timeout=60)
+            headers["x-request-id"] = f"validation-{number}"
+            if door == "grpc":
+                answer = calls.call("AuthService", "ValidateCredential", {"credential": made.json()["secret"]}, **headers)
+                assert answer["status"] == "CREDENTIAL_STATUS_VALID"
+            else:
+                message = calls.message("AuthService", "ValidateCredential", {"credential": made.json()["secret"]})
+                body = b"\0" + len(message).to_bytes(4, "big") + message
+                headers["content-type"] = "application/grpc-web+proto"
+                url = f"{service.base}/countersign.v1.AuthService/ValidateCredential"
+                assert b"grpc-status:0" in requests.post(url, data=body, headers=headers, timeout=60).content
+            service.wait_for_log(f'"request_id":"validation-{number}"')
+    wait_until(lambda: collector.of(trace), lambda: "no trace")
+    [validation] = [span for span in collector.spans if "ValidateCredential" in span.name]
+    assert validation.trace_id.hex() == trace and validation.parent_span_id.hex() == parent.split("-")[2]
+    assert any(span.name.startswith("query") for span in collector.of(trace))
+    roots = {span.name for span in collector.spans if not span.parent_span_id}
+    assert roots <= {"POST /api/v1/auth/register", "POST /api/v1/keys", "GET"}, roots
+
+
+def test_what_a_client_makes_up_neither_names_a_span_nor_swells_it(service, collector):
+    (trace, parent) = kept()
+    headers = {"traceparent": parent, "tracestate": "c4n4ry=" + "x" * 15_000}
+    answer = requests.request("C4N4RY", f"{service.base}/api/v1/auth/login", headers=headers, timeout=60)
+    assert answer.status_code == 405
+    wait_until(lambda: collector.of(trace), lambda: f"no trace: {collector.spans}")
+    [span] = collector.of(trace)
+    assert span.name == "HTTP" and attributes(span)["http.request.method"] == "_OTHER"
+    assert "c4n4ry" not in str(collector.spans).lower() and not span.trace_state
 
 
 def test_what_happens_without_a_request_is_no_trace(service, collector):

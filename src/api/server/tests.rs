@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::*;
+use super::{preface::PREFACE, *};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG: Duration = Duration::from_mins(1);

@@ -64,6 +64,12 @@ impl Files {
 }
 
 impl Content {
+    /// With this in the place of certificates, which it need not be.
+    #[cfg(test)]
+    pub fn of(cert: &str) -> Self {
+        Self { cert: cert.into(), key: Zeroizing::default(), client_ca: None }
+    }
+
     /// Makes sure that it fits together.
     pub fn parse(&self) -> Result<Ready, Fault> {
         let chain = certificates(CERT, &self.cert)?;

@@ -10,16 +10,14 @@ mod names;
 use std::{io, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
-    sync::watch,
-    time::sleep,
-};
+use tokio::{net::TcpStream, sync::watch, time::sleep};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
+use super::{
+    metrics::Metrics,
+    preface::{self, Begun},
+};
 use crate::{
     config::Server,
     types::{Clock, Time},
@@ -32,8 +30,8 @@ use files::{Content, Files};
 /// somewhere on the way to it: so they are read again, rather than watched.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// An encrypted connection. It has been read from once, into the buffer.
-pub type Stream = BufReader<TlsStream<TcpStream>>;
+/// An encrypted connection.
+pub type Stream = Begun<TlsStream<TcpStream>>;
 
 /// What new connections are encrypted with.
 #[derive(Clone)]
@@ -70,19 +68,14 @@ impl Tls {
         Ok(Some((Self(current), Follower { files, served, expiry: ready.expiry, tell })))
     }
 
-    /// Shakes hands, and waits until the client has said something. The name is that of its certificate, which has been
+    /// Shakes hands, and waits until the client has said which HTTP it speaks. The name is that of its certificate, which has been
     /// verified if there is one.
     pub async fn accept(&self, socket: TcpStream) -> io::Result<(Stream, Option<Arc<str>>)> {
         let config = self.0.borrow().clone();
         let stream = TlsAcceptor::from(config).accept(socket).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         let client = certificates.and_then(|chain| chain.first()).map(|leaf| names::of(leaf));
-        // No more than HTTP/2's preface: whoever reads on reads into a buffer of its own.
-        let mut stream = BufReader::with_capacity(24, stream);
-        if stream.fill_buf().await?.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok((stream, client))
+        Ok((preface::read(stream).await?, client))
     }
 }
 
@@ -92,37 +85,87 @@ impl Follower {
     /// one after the other.
     pub async fn run(mut self, metrics: &'static Metrics, clock: Clock, stop: CancellationToken) {
         metrics.set_certificate_expiry(self.expiry);
-        let mut refused = None;
+        let mut looks = Looks::at(Ok(self.served.clone()));
         while stop.run_until_cancelled(sleep(EVERY)).await.is_some() {
             // A few kilobytes, nearly always from memory: no thread of their own.
-            let read = self.files.read();
-            if read.as_ref() == Ok(&self.served) {
-                refused = None;
-                continue;
-            }
-            if refused.as_ref() == Some(&read) {
-                continue;
-            }
-            match read.clone().and_then(|content| Ok((content.parse()?, content))) {
+            let Some(read) = looks.news(self.files.read()) else { continue };
+            match read.and_then(|content| Ok((content.parse()?, content))) {
+                // It was something else for a while.
+                Ok((_, content)) if content == self.served => {}
                 Ok((ready, content)) => {
                     metrics.set_certificate_expiry(ready.expiry);
                     self.tell.send_replace(ready.config);
                     self.served = content;
-                    refused = None;
                     tracing::info!("server.tls: new connections have the new certificates");
                     warn_if_expired(ready.expiry, clock.now());
                 }
                 Err(fault) => {
                     tracing::warn!("{}: {}; the certificates from before stay", fault.key, fault.problem);
-                    refused = Some(read);
                 }
             }
         }
     }
 }
 
+/// What was seen of the files.
+struct Looks {
+    last: Result<Content, Fault>,
+    /// Whether it was told.
+    told: bool,
+}
+
+impl Looks {
+    fn at(known: Result<Content, Fault>) -> Self {
+        Self { last: known, told: true }
+    }
+
+    /// What is new, once two looks in a row have seen the same: a file that is being written may end where it could end, such
+    /// as between two certificates.
+    fn news(&mut self, seen: Result<Content, Fault>) -> Option<Result<Content, Fault>> {
+        if seen != self.last {
+            *self = Self { last: seen, told: false };
+            return None;
+        }
+        (!std::mem::replace(&mut self.told, true)).then(|| self.last.clone())
+    }
+}
+
 fn warn_if_expired(expiry: i64, now: Time) {
     if expiry <= now.seconds() {
         tracing::warn!("server.tls.cert: the certificate has expired");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_taken_when_two_looks_agree_and_told_once() {
+        let whole = || Ok(Content::of("one two"));
+        let half = || Ok(Content::of("one"));
+        let away = || Err(Fault { key: "server.tls.cert", problem: "away".to_owned() });
+        let mut looks = Looks::at(whole());
+        // Seen, and what is news then.
+        for (number, (seen, news)) in [
+            (whole(), None),
+            // While it is written.
+            (half(), None),
+            (Ok(Content::of("one three")), None),
+            (Ok(Content::of("one three")), Some(Ok(Content::of("one three")))),
+            (Ok(Content::of("one three")), None),
+            (away(), None),
+            (half(), None),
+            (away(), None),
+            (away(), Some(away())),
+            (away(), None),
+            (half(), None),
+            (half(), Some(half())),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(looks.news(seen) == news, "look {number}");
+        }
     }
 }
