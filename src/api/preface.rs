@@ -113,7 +113,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_first_is_given_first() {
-        for sent in [&b"GET / HTTP/1.1"[..], b"POST", b"PRIOR / HTTP/1.1", PREFACE, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"] {
+        for sent in [
+            &b"GET / HTTP/1.1"[..],
+            b"POST",
+            b"PRIOR / HTTP/1.1",
+            PREFACE,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore",
+        ] {
             // A byte at a time, and at once.
             for room in [1, 100] {
                 let (mut client, server) = duplex(room);

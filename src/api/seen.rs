@@ -122,9 +122,12 @@ fn http_span(method: &Method) -> Span {
 
 /// The span of a call of this RPC, which is not counted as one of a background task's.
 pub fn rpc_span(rpc: &Rpc, kind: &'static str) -> Span {
+    // Of what is none of the RPCs that are counted there is only the label.
+    let (service, slash, method) =
+        if rpc.method.is_empty() { ("", "", &rpc.label) } else { (&*rpc.service, "/", &rpc.method) };
     info_span!(
         "rpc",
-        otel.name = format_args!("{}/{}", rpc.service, rpc.method),
+        otel.name = format_args!("{service}{slash}{method}"),
         otel.kind = kind,
         otel.status_code = Empty,
         rpc.system = "grpc",
@@ -187,7 +190,8 @@ mod tests {
     #[test]
     fn a_tracestate_is_taken_if_it_is_short() {
         let state = |value: &str| {
-            let headers = HeaderMap::from_iter([(HeaderName::from_static(TRACESTATE), value.parse().unwrap())]);
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(TRACESTATE), value.parse().unwrap())]);
             Headers(&headers).get(TRACESTATE).map(str::len)
         };
         assert_eq!(state(&format!("a={}", "x".repeat(510))), Some(512));

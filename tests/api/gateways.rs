@@ -346,11 +346,14 @@ async fn who_asks_as_envoy_with_slips_cannot_fill_the_log() {
     let server = Server::start(Kind::Sqlite).await;
     let log = crate::log::Log::start();
     let long = format!("c4n4ry{}", "x".repeat(500_000));
-    for extensions in [[("scope", "c4n4ry")], [("scopes", "\"c4n4ry\"")], [("scopes", &long)], [("scopes", "")]] {
+    for extensions in
+        [[("scope", "c4n4ry")], [("scopes", "\"c4n4ry\"")], [("scopes", &long)], [("scopes", "")]]
+    {
         assert_eq!(by_envoy(&server, question(&[], &extensions)).await, denied(400, "INVALID_FIELD"));
     }
     let text = log.text();
-    let lines: Vec<_> = text.lines().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect();
+    let lines: Vec<_> =
+        text.lines().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect();
     let told: Vec<_> = lines.iter().filter(|line| line.contains("\"scope\" is to be \"scopes\"")).collect();
     assert_eq!(told.len(), 1, "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("c4n4ry") || line.contains("scopes names no scope")));

@@ -21,8 +21,8 @@ async fn an_id_that_cannot_be_written_is_replaced_and_not_written() {
     // S57
     let log = Log::start();
     let server = Server::start(Kind::Sqlite).await;
-    let long = format!("c4n4ry{}", "x".repeat(123));
-    let bad = ["c4n4ry two words", "c4n4ry\ttab", "c4n4ry-ü", "c4n4ry-\u{9b}31m", &long];
+    let too_long = format!("c4n4ry{}", "x".repeat(123));
+    let bad = ["c4n4ry two words", "c4n4ry\ttab", "c4n4ry-ü", "c4n4ry-\u{9b}31m", &too_long];
     for door in DOORS {
         for call in CALLS {
             let message = if call == CALLS[0] { json!({"credential": "x"}) } else { json!({"email": EMAIL}) };
