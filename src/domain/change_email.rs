@@ -40,7 +40,7 @@ impl Domain {
         let requested = self.store.tx(async |tx| {
             let user = verified.lock(tx).await?;
             // The session may have ended while the password was compared.
-            sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            sessions::lock(tx, caller.user_id, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let now = tx.now().await?;
             if user.email_normalized == new.normalized() {
                 return Err(Error::field("new_email", Invalid::new("this is the account's address already")));

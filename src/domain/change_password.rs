@@ -24,7 +24,7 @@ impl Domain {
         let changed = self.store.tx(async |tx| {
             let user = verified.lock(tx).await?;
             // The session may have ended while the password was hashed.
-            sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            sessions::lock(tx, caller.user_id, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let now = tx.now().await?;
             users::set_password(tx, user.id, &hash, now).await?;
             one_time_tokens::void(tx, user.id, &[Purpose::ResetPassword, Purpose::ChangeEmail]).await?;

@@ -345,9 +345,9 @@ async fn who_asks_as_envoy_with_slips_cannot_fill_the_log() {
     // S57
     let server = Server::start(Kind::Sqlite).await;
     let log = crate::log::Log::start();
-    let long = format!("c4n4ry{}", "x".repeat(500_000));
+    let padded = format!("c4n4ry{}", "x".repeat(500_000));
     for extensions in
-        [[("scope", "c4n4ry")], [("scopes", "\"c4n4ry\"")], [("scopes", &long)], [("scopes", "")]]
+        [[("scope", "c4n4ry")], [("scopes", "\"c4n4ry\"")], [("scopes", &padded)], [("scopes", "")]]
     {
         assert_eq!(by_envoy(&server, question(&[], &extensions)).await, denied(400, "INVALID_FIELD"));
     }

@@ -64,7 +64,7 @@ impl Administrator {
 
 impl Domain {
     /// An administrator, by access token or API key. It is the database that is asked, not memory: who has lost the scope may
-    /// do nothing more from that moment on. What writes asks again within its transaction, by [`Administrator::lock`].
+    /// do nothing more from that moment on. What writes asks again within its transaction (`right`).
     #[tracing::instrument(skip_all)]
     pub async fn authenticate_administrator(
         &self,

@@ -36,7 +36,7 @@ const CHANGE_REMEMBERED: Duration = Duration::from_hours(24);
 /// what ended it may have ended the keys as well, and a key that came after would be left (S21).
 async fn lock_owner(tx: &mut Tx, caller: &SignedIn) -> Result<User> {
     let owner = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
-    sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+    sessions::lock(tx, caller.user_id, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
     Ok(owner)
 }
 

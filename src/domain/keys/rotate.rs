@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{keep_secret, lock_unrevoked};
+use super::{keep_secret, lock_owner, lock_unrevoked};
 use crate::{
     crypto::api_key,
     domain::{Domain, Error, Result, access::SignedIn},
@@ -30,6 +30,7 @@ impl Domain {
     ) -> Result<(ApiKey, SecretString)> {
         check_grace(grace)?;
         let rotated = self.store.tx(async |tx| {
+            lock_owner(tx, caller).await?;
             let rotated = self.give_secret(tx, caller.user_id, id, grace).await?;
             caller.did(Action::RotateKey).key(id).record(tx, &caller.client).await?;
             Ok(rotated)

@@ -22,7 +22,7 @@ impl Domain {
     pub async fn unlink(&self, caller: &SignedIn, id: IdentityId) -> Result<()> {
         let unlinked = self.store.tx(async |tx| {
             let user = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
-            sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            sessions::lock(tx, caller.user_id, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             let all = identities::list(tx, user.id).await?;
             let gone = all.iter().find(|identity| identity.id == id).ok_or(Error::NotFound("identity"))?;
             // By a provider that is no longer configured nobody gets in.

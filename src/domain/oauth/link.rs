@@ -24,7 +24,7 @@ impl Domain {
         let linked = self.store.tx(async |tx| {
             let user = users::lock(tx, caller.user_id).await?.ok_or(Error::CredentialRevoked)?;
             // The session may have ended meanwhile.
-            sessions::find(tx, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
+            sessions::lock(tx, caller.user_id, caller.session_id).await?.ok_or(Error::CredentialRevoked)?;
             // Whoever registered a stranger's address must not be left a way in that outlives its proof (S21).
             if user.email_verified_time.is_none() {
                 return Err(Error::EmailNotVerified);
