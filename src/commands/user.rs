@@ -6,7 +6,7 @@ mod show;
 pub(crate) use import::run as import;
 pub(crate) use show::{list, show};
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write as _};
 
 use countersign::{
     config::Config,
@@ -65,20 +65,22 @@ pub(crate) async fn set_scopes(
     let domain = domain(config).await?;
     let by_address = matches!(whom, Whom::Address(_));
     let (found, by) = (whom.find(&domain).await.map_err(refused)?, Administrator::operator());
-    // Anybody can register an address that is not theirs.
-    if grant && by_address && found.email_verified_time.is_none() && scopes.has_own() {
-        return Err(Failure::Refused(format!(
-            "this may be a stranger's account, since nobody has proven that the address is theirs: let its owner verify it first, or \
-             give the scope to {} once you know whose that is",
-            found.id
-        )));
-    }
     let done = if grant {
         domain.grant_scopes(found.id, &scopes, &by).await
     } else {
         domain.revoke_scopes(found.id, &scopes, &by).await
     };
-    done.map_err(refused).and_then(|user| print(&user.scopes.to_list()))
+    let user = done.map_err(refused)?;
+    // Anybody can register an address that is not theirs.
+    if grant && by_address && user.email_verified_time.is_none() && scopes.has_own() {
+        let (id, scopes) = (user.id, scopes.to_list());
+        writeln!(
+            io::stderr(),
+            "warning: nobody has proven that this address belongs to whoever registered it as {id}. If that may be a stranger: \
+             countersign user revoke-scope {id} {scopes}"
+        )?;
+    }
+    print(&user.scopes.to_list())
 }
 
 /// Ends an account's sessions and keys, and prints how many lived.

@@ -284,12 +284,10 @@ pub(super) fn scope(text: &str) -> Parsed<Scope> {
 /// A scope that whoever registers is to have.
 pub(super) fn default_scope(text: &str) -> Parsed<Scope> {
     let scope = scope(text)?;
-    if scope.is_own() {
-        return Err(
-            "gives rights in Countersign itself, which everybody who registers would then have: give it to \
-                    single accounts with `countersign user grant`"
-                .to_owned(),
-        );
+    if scope.as_str() == "countersign:admin" {
+        return Err("would let everybody who registers administer: give it to single accounts with \
+                    `countersign user grant`"
+            .to_owned());
     }
     Ok(scope)
 }

@@ -71,26 +71,19 @@ fn values_of_the_wrong_type_are_faults_even_if_overridden() {
 }
 
 #[test]
-fn a_new_account_is_given_no_scope_of_this_service() {
-    let setup =
-        Setup::new().toml("accounts.default_scopes = ['read', 'countersign:admin', 'countersign:watch']\n");
-    let faults = setup.faults();
-    assert_eq!(faults.len(), 2, "{faults:?}");
-    for (fault, scope) in faults.iter().zip(["countersign:admin", "countersign:watch"]) {
-        assert!(
-            fault.starts_with(&format!(
-                "accounts.default_scopes: \"{scope}\" gives rights in Countersign itself"
-            )),
-            "{fault}"
-        );
-    }
+fn whoever_registers_is_no_administrator() {
+    let faults = Setup::new().toml("accounts.default_scopes = ['read', 'countersign:admin']\n").faults();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let expected =
+        "accounts.default_scopes: \"countersign:admin\" would let everybody who registers administer";
+    assert!(faults[0].starts_with(expected), "{faults:?}");
     let scopes = Setup::new()
-        .toml("accounts.default_scopes = ['countersigned', 'x:countersign:']\n")
+        .toml("accounts.default_scopes = ['countersign:administrators', 'x:countersign:admin']\n")
         .load()
         .0
         .accounts
         .default_scopes;
-    assert_eq!(scopes.to_list(), "countersigned x:countersign:");
+    assert_eq!(scopes.to_list(), "countersign:administrators x:countersign:admin");
 }
 
 #[test]
