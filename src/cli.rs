@@ -133,7 +133,8 @@ pub enum UserCommand {
         user: String,
     },
     /// Give an account scopes as well, and print those that it has then. Its sessions have them from their next refresh on;
-    /// of its keys those that were made with them. Scopes of this service go to a proven e-mail address, or to an id
+    /// of its keys those that were made with them. Warns where a scope of this service went to an e-mail address that nobody
+    /// has proven
     Grant {
         /// The user's id (`usr_…`) or e-mail address
         user: String,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         Domain, Error, Result,
-        admin::{Imported, Outcome, Wanted, What},
+        admin::{Filter, Imported, Outcome, What},
     },
     types::{Email, EventId, Invalid, KeyId, KeyName, UserId},
 };
@@ -43,12 +43,12 @@ impl AdminService for Admin {
         let size = convert::page_size(request.page_size)?;
         let after = convert::page_token(&request.page_token)?.map(UserId);
         let email = Some(request.email.as_str()).filter(|email| !email.is_empty());
-        let wanted = Wanted {
+        let filter = Filter {
             email_prefix: field("email", email.map(Email::prefix).transpose())?,
             disabled: request.disabled,
             kind: convert::wanted_kind(request.kind)?,
         };
-        let users = self.domain.list_users(&wanted, after, size + 1).await?;
+        let users = self.domain.list_users(&filter, after, size + 1).await?;
         let (users, next_page_token) = convert::page(users, size, |user| user.id.0);
         let users = users.into_iter().map(convert::user).collect();
         Ok(Response::new(pb::ListUsersResponse { users, next_page_token }))

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use secrecy::{SecretBox, SecretString, zeroize::Zeroizing};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::types::{Scope, Scopes};
+use crate::types::{Scope, Scopes, scopes::ADMIN};
 
 type Parsed<T> = Result<T, String>;
 
@@ -284,7 +284,7 @@ pub(super) fn scope(text: &str) -> Parsed<Scope> {
 /// A scope that whoever registers is to have.
 pub(super) fn default_scope(text: &str) -> Parsed<Scope> {
     let scope = scope(text)?;
-    if scope.as_str() == "countersign:admin" {
+    if scope.as_str() == ADMIN {
         return Err("would let everybody who registers administer: give it to single accounts with \
                     `countersign user grant`"
             .to_owned());

@@ -101,7 +101,7 @@ pub async fn insert_if_absent(tx: &mut Tx, user: &User) -> Result<bool> {
 /// Which accounts are listed.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// People's whose address, as it is compared, begins with this.
+    /// People's whose address begins with this, as [`Email::prefix`] has it.
     pub email_prefix: Option<String>,
     /// Those that are shut, or those that are not.
     pub disabled: Option<bool>,

@@ -5,6 +5,8 @@ use super::Invalid;
 const MAX_SCOPES: usize = 64;
 const MAX_SCOPE_CHARS: usize = 64;
 const MAX_TOTAL_BYTES: usize = 1024;
+/// The scope that lets its owner administer.
+pub const ADMIN: &str = "countersign:admin";
 /// How the scopes of this service begin.
 const OWN: &str = "countersign:";
 
@@ -22,11 +24,6 @@ impl Scope {
             )));
         }
         Ok(Self(text.to_owned()))
-    }
-
-    /// Whether it gives rights in this service itself, rather than in those that ask it.
-    pub fn is_own(&self) -> bool {
-        self.0.starts_with(OWN)
     }
 
     /// The token.
@@ -74,9 +71,9 @@ impl Scopes {
         self.0.binary_search(scope).is_ok()
     }
 
-    /// Whether one of them gives rights in this service itself.
+    /// Whether one of them gives rights in this service itself, rather than in those that ask it.
     pub fn has_own(&self) -> bool {
-        self.0.iter().any(Scope::is_own)
+        self.0.iter().any(|scope| scope.0.starts_with(OWN))
     }
 
     /// Those that are in both sets.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use countersign::{
     config::Config,
-    domain::admin::Wanted,
+    domain::admin::Filter,
     store::users::User,
     types::{Email, UserKind},
 };
@@ -23,7 +23,7 @@ const PAGE: i64 = 200;
 /// Prints accounts, newest first.
 pub(crate) async fn list(config: &Config, options: &ListOptions) -> Result<Exit, Failure> {
     let email = options.email.as_deref().map(Email::prefix).transpose();
-    let wanted = Wanted {
+    let filter = Filter {
         email_prefix: email.map_err(|invalid| Failure::Usage(format!("--email: {invalid}")))?,
         disabled: options.disabled.then_some(true),
         kind: options.service_accounts.then_some(UserKind::ServiceAccount),
@@ -35,7 +35,7 @@ pub(crate) async fn list(config: &Config, options: &ListOptions) -> Result<Exit,
     }
     let mut after = None;
     loop {
-        let users = domain.list_users(&wanted, after, PAGE).await.map_err(refused)?;
+        let users = domain.list_users(&filter, after, PAGE).await.map_err(refused)?;
         let Some(last) = users.last() else { break };
         after = Some(last.id);
         for user in users {

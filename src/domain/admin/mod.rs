@@ -11,8 +11,8 @@ mod right;
 mod scopes;
 mod service_account;
 
+pub use crate::store::users::Filter;
 pub use import::{Imported, Outcome};
-pub use read::Wanted;
 pub use revoke_credentials::{Revoked, What};
 
 use right::{Caller, Proof, admits, required};

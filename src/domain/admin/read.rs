@@ -6,27 +6,14 @@ use crate::{
         events::{self, Event},
         users::{self, Filter, User},
     },
-    types::{Email, EventId, UserId, UserKind, event::Action},
+    types::{Email, EventId, UserId, event::Action},
 };
-
-/// Which accounts are looked for.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// People's whose address begins with this, as [`Email::prefix`] has it.
-    pub email_prefix: Option<String>,
-    /// Those that are shut, or those that are not.
-    pub disabled: Option<bool>,
-    /// Those of this kind.
-    pub kind: Option<UserKind>,
-}
 
 impl Domain {
     /// A page of accounts, newest first.
     #[tracing::instrument(skip_all)]
-    pub async fn list_users(&self, wanted: &Wanted, after: Option<UserId>, limit: i64) -> Result<Vec<User>> {
-        let Wanted { email_prefix, disabled, kind } = wanted.clone();
-        let filter = Filter { email_prefix, disabled, kind };
-        Ok(users::list(&mut self.store.conn().await?, &filter, after, limit).await?)
+    pub async fn list_users(&self, filter: &Filter, after: Option<UserId>, limit: i64) -> Result<Vec<User>> {
+        Ok(users::list(&mut self.store.conn().await?, filter, after, limit).await?)
     }
 
     /// The account with this id.

@@ -8,11 +8,8 @@ use crate::{
         Tx, api_keys, sessions,
         users::{self, User},
     },
-    types::{Digest, KeyId, Scopes, SessionId, UserId},
+    types::{Digest, KeyId, Scopes, SessionId, UserId, scopes::ADMIN},
 };
-
-/// The scope that it takes.
-const SCOPE: &str = "countersign:admin";
 
 /// An administrator who called.
 #[derive(Debug, Clone)]
@@ -32,7 +29,7 @@ pub(super) enum Proof {
 
 /// What it takes, as a set.
 pub(super) fn required() -> Result<Scopes> {
-    Scopes::parse([SCOPE]).map_err(|error| Error::Internal(error.into()))
+    Scopes::parse([ADMIN]).map_err(|error| Error::Internal(error.into()))
 }
 
 /// Whether these scopes are enough.
